@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""KVM or emulation: decided by booting a kernel, since /dev/kvm may open and yet run nothing.
+
+ACCEL=kvm or ACCEL=tcg in the environment decides instead.
+"""
+
+import os
+import selectors
+import subprocess
+import time
+
+from . import progress, store
+
+FIRST_LINE_WITHIN = 8.0
+BOOT_WITHIN = 40.0
+
+
+def choose(kernel):
+    wish = os.environ.get("ACCEL", "")
+    if wish in ("kvm", "tcg"):
+        return wish
+    if wish:
+        raise progress.Failure(f"ACCEL={wish}: it is kvm or tcg")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True).stdout
+    device = os.stat("/dev/kvm")
+    key = store.recipe_key(os.uname().release, version, kernel.key, device.st_rdev, boot_id())
+    answer = store.cache_home() / f"accel-{key}"
+    if not answer.exists():
+        for old in store.cache_home().glob("accel-*"):
+            old.unlink(missing_ok=True)
+        works = kvm_boots(kernel)
+        store.replace_file(answer, lambda path: path.write_text("kvm" if works else "tcg"))
+        progress.say(
+            f"    /dev/kvm {'works' if works else 'opens, but a kernel does not boot on it: emulating'} (cached in {answer})"
+        )
+    return answer.read_text()
+
+
+def boot_id():
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read()
+
+
+def kvm_boots(kernel):
+    """Boot the kernel on KVM with nothing to mount: it works if it gets as far as missing its root."""
+    argv = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "512M", "-nodefaults"]
+    argv += ["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel.image)]
+    argv += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0,115200 panic=-1"]
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    start = time.monotonic()
+    seen = b""
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"Unable to mount root fs" not in seen:
+                limit = BOOT_WITHIN if b"Linux version" in seen else FIRST_LINE_WITHIN
+                left = start + limit - time.monotonic()
+                if left <= 0 or not selector.select(timeout=left):
+                    return False
+                chunk = os.read(process.stdout.fileno(), 65536)
+                if not chunk:
+                    return False
+                seen += chunk
+        return True
+    finally:
+        process.kill()
+        process.wait()

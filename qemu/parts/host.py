@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The host: what it is asked to do as root."""
+
+import os
+import shutil
+import subprocess
+
+from .progress import Failure, say
+
+
+def is_root():
+    return os.geteuid() == 0
+
+
+def as_root(argv, why):
+    """The command line that runs `argv` as root: itself, or through sudo, which may ask for a password now."""
+    if is_root():
+        return argv
+    if not shutil.which("sudo"):
+        raise Failure(f"{why} needs root: install sudo, or run this as root")
+    say(f"    {why} needs root: sudo")
+    if subprocess.run(["sudo", "-v"]).returncode != 0:
+        raise Failure(f"{why} needs root, and sudo refused")
+    return ["sudo", *argv]
+
+
+def need_program(program, package):
+    if not shutil.which(program):
+        raise Failure(f"{program} is missing: `make host-packages` installs it (Debian package {package})")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is under test: stablefs.ko and the selftests, built from this clone, and the image that takes them to the guest."""
+
+import shutil
+
+from . import store, toolchain
+
+DEMO = store.TOP / "qemu" / "guest" / "demo"
+
+
+def building():
+    """Held by whoever changes build/: in one clone there is one build at a time."""
+    return store.locked(store.BUILD / "build.lock", "the build of this clone")
+
+
+def build_module(which, control="", clippy=False):
+    """Build stablefs.ko for a kernel; returns the directory of the results.
+
+    `control` switches off one step of a protocol: such a module has a directory of its own, as has clippy's check.
+    """
+    out = store.BUILD / "-".join(filter(None, ("module", which.name, control, "clippy" if clippy else "")))
+    out.mkdir(parents=True, exist_ok=True)
+    make = [*which.make, "-C", "/kernel", "M=/src", "MO=/out", f"STABLEFS_CONTROL={control}"]
+    toolchain.run(
+        f"module for {which.release}" + (f", without {control}" if control else ""),
+        [*make, *(["CLIPPY=1", "W=e"] if clippy else []), "modules"],
+        {"/kernel": which.tree, "/out": out},
+        out / "build.log",
+        show=clippy,
+        advice="" if clippy else "The compiler's messages are above.",
+    )
+    return out
+
+
+def build_selftests():
+    """Build the selftests as static programs; returns the folder that an installed suite is."""
+    target = store.BUILD / "selftests-target"
+    installed = store.BUILD / "selftests"
+    target.mkdir(parents=True, exist_ok=True)
+    installed.mkdir(exist_ok=True)
+    toolchain.run(
+        "selftests",
+        ["sh", "/src/selftests/install.sh", "/out"],
+        {"/out": installed, "/run/target": target},
+        store.BUILD / "selftests.log",
+        environment={"CARGO_TARGET_DIR": "/run/target"},
+    )
+    return installed
+
+
+def image(which, control=""):
+    """The image that the guest mounts at /opt/stablefs: what was built last, and what was never built is built now."""
+    module = store.BUILD / "-".join(filter(None, ("module", which.name, control))) / "stablefs.ko"
+    installed = store.BUILD / "selftests"
+    with building():
+        if not module.exists():
+            build_module(which, control)
+        if not (installed / "kselftest-list.txt").exists():
+            build_selftests()
+        result = store.BUILD / f"payload-{which.name}{control and '-' + control}.erofs"
+        newest = max(path.lstat().st_mtime for path in (module, DEMO, *installed.rglob("*")))
+        if not result.exists() or result.stat().st_mtime <= newest:
+            store.replace_file(result, lambda temporary: make_image(module, installed, temporary))
+    return result
+
+
+def make_image(module, installed, result):
+    folder = store.BUILD / "payload"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(installed, folder / "selftests", symlinks=True)
+    shutil.copy(module, folder)
+    shutil.copy(DEMO, folder)
+    script = f"strip --strip-debug /in/stablefs.ko && mkfs.erofs --quiet -T0 --all-root -Enoinline_data /out/{result.name} /in"
+    toolchain.run("payload", ["sh", "-c", script], {"/in": folder, "/out": store.BUILD}, store.BUILD / "payload.log")
+    shutil.rmtree(folder)
