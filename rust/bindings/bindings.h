@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen reads: the C headers that the kernel's own bindings crate lacks.
+ * Kbuild takes the list of headers to generate bindings for from the lines below.
+ */
+
+#include <linux/buffer_head.h>
+#include <linux/crc32.h>
+#include <linux/dax.h>
+#include <linux/fs_context.h>
+#include <linux/iomap.h>
+#include <linux/jbd2.h>
+#include <linux/journal-head.h>
+
+/* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
+static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
+static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Error numbers that [`::kernel::error::code`] lacks. Functions, for want of a way to make a
+//! constant [`Error`] outside of the kernel crate.
+//!
+//! C header: [include/uapi/asm-generic/errno.h](srctree/include/uapi/asm-generic/errno.h)
+
+use crate::bindings;
+use ::kernel::prelude::*;
+
+/// A structure on the disk is broken (`EFSCORRUPTED`, which is `EUCLEAN`).
+pub(crate) fn efscorrupted() -> Error {
+    new(bindings::EFSCORRUPTED)
+}
+
+/// A structure on the disk does not match its checksum (`EFSBADCRC`, which is `EBADMSG`).
+pub(crate) fn efsbadcrc() -> Error {
+    new(bindings::EFSBADCRC)
+}
+
+/// What was asked for is not supported (`EOPNOTSUPP`).
+pub(crate) fn eopnotsupp() -> Error {
+    new(bindings::EOPNOTSUPP)
+}
+
+fn new(errno: u32) -> Error {
+    // CAST: the numbers above are at most `MAX_ERRNO`, 4095.
+    Error::from_errno(-(errno as c_int))
+}

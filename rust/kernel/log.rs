@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lines about a volume in the kernel's log: `stablefs (sda): message`.
+//!
+//! C header: [include/linux/printk.h](srctree/include/linux/printk.h),
+//! [include/linux/ratelimit.h](srctree/include/linux/ratelimit.h)
+
+use super::vfs::NewSuperBlock;
+use crate::bindings;
+use ::kernel::prelude::*;
+use core::fmt;
+
+/// Prints a line at level error, unless this and other lines of this module came too fast of late.
+pub(crate) fn err(sb: &NewSuperBlock<'_>, message: fmt::Arguments<'_>) {
+    // SAFETY: The function has no preconditions.
+    if !unsafe { bindings::ratelimit() } {
+        return;
+    }
+    // SAFETY: The format takes two strings, which `sb` keeps valid until the function returns, and
+    // with `%pA` the address of a `fmt::Arguments`, which this function owns.
+    unsafe {
+        bindings::_printk(
+            c"\x013%s (%s): %pA\n".as_char_ptr(),
+            sb.type_name(),
+            sb.id(),
+            (&raw const message).cast::<c_void>(),
+        )
+    };
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions over the C subsystems that the kernel's own `kernel` crate lacks: one
+//! subsystem a file, C's names, no filesystem policy. With [`crate::bindings`] the only place with
+//! `unsafe`.
+//!
+//! Two things are called `kernel`: the crate is `::kernel`, this module `crate::kernel`, and no
+//! path leaves out what comes before.
+
+pub(crate) mod buffer;
+pub(crate) mod crc32c;
+pub(crate) mod errno;
+pub(crate) mod fs_context;
+pub(crate) mod log;
+mod ret;
+pub(crate) mod vfs;

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can be wrong with bytes from a disk. Broken, not verifiable and not known are different
+//! errors, because their remedies differ: `e2fsck`, another disk, another driver.
+
+use super::Incompat;
+use core::fmt;
+
+/// A [`core::result::Result`] of this module.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// Why bytes from a disk were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Without the magic number this is not an ext4 volume at all.
+    NotExt4 {
+        /// What stands where the magic number belongs.
+        magic: u16,
+    },
+    /// A field has a value that the format does not allow.
+    Corrupt {
+        /// Where the field is.
+        structure: Structure,
+        /// The C name of the field.
+        field: &'static str,
+        /// What it holds.
+        value: u64,
+    },
+    /// The structure is not as it was when its checksum was computed.
+    BadChecksum {
+        /// What the checksum covers.
+        structure: Structure,
+        /// The checksum on the disk.
+        stored: u32,
+        /// The checksum of the bytes on the disk.
+        computed: u32,
+    },
+    /// Valid as far as one can tell, but more than this implementation knows.
+    Unsupported(Unsupported),
+}
+
+/// The structures of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Structure {
+    /// The superblock, 1,024 bytes from the beginning of the volume.
+    Superblock,
+}
+
+/// What a volume may ask for and this implementation does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// Features without which not even reading is safe. Never empty.
+    Incompat(Incompat),
+    /// A revision of the format other than 1, the one with feature flags.
+    Revision(u32),
+    /// Blocks larger than [`BlockSize`](super::BlockSize) can be: how many bytes they have.
+    BlockSize(u32),
+    /// A checksum algorithm other than CRC-32C.
+    ChecksumType(u8),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotExt4 { magic } => {
+                write!(f, "not an ext4 volume: magic number {magic:#06x}")
+            }
+            Self::Corrupt {
+                structure,
+                field,
+                value,
+            } => write!(f, "{structure} is corrupt: {field} is {value}"),
+            Self::BadChecksum {
+                structure,
+                stored,
+                computed,
+            } => write!(
+                f,
+                "{structure} is corrupt: checksum {stored:#010x} stored, {computed:#010x} computed"
+            ),
+            Self::Unsupported(what) => what.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Structure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superblock => "superblock",
+        })
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incompat(features) => write!(f, "unsupported features: {features}"),
+            Self::Revision(revision) => write!(f, "unsupported revision of the format: {revision}"),
+            Self::BlockSize(bytes) => write!(f, "unsupported block size: {bytes} bytes"),
+            Self::ChecksumType(number) => write!(f, "unsupported checksum type: {number}"),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ext4 format as values: bytes → raw fields under their C names → checked values.
+//!
+//! Nothing here knows a kernel type, allocates or panics: any bytes give a value or an [`Error`]
+//! that names the field. What passed can be divided by and sized with.
+//!
+//! C header: [fs/ext4/ext4.h](srctree/fs/ext4/ext4.h), format:
+//! [Documentation/filesystems/ext4/](srctree/Documentation/filesystems/ext4/index.rst).
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+mod bytes;
+mod checksum;
+mod error;
+mod features;
+mod superblock;
+mod units;
+
+pub use checksum::Crc32c;
+pub use error::{
+    Error,
+    Result,
+    Structure,
+    Unsupported, //
+};
+pub use features::{
+    Compat,
+    Features,
+    Incompat,
+    RoCompat, //
+};
+pub use superblock::{
+    State,
+    Superblock, //
+};
+pub use units::{
+    BlockSize,
+    Blocks,
+    Pblk, //
+};

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The same volumes and the same words for them as e2fsprogs. The tests need `mke2fs` and
+//! `dumpe2fs` in the path, and are ignored unless asked for: `cargo test -- --include-ignored`.
+
+mod common;
+
+use common::{
+    Bytes,
+    Crc, //
+};
+use ondisk::{
+    Compat,
+    Incompat,
+    RoCompat,
+    Superblock, //
+};
+use std::{
+    collections::HashMap,
+    env,
+    fs::{
+        self,
+        File, //
+    },
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    process::{
+        self,
+        Command, //
+    },
+};
+
+/// The features that `mke2fs` 1.47 gives by default, whatever this machine's mke2fs.conf says.
+const DEFAULT: &str = "none,has_journal,ext_attr,resize_inode,dir_index,orphan_file,filetype,\
+    extent,64bit,flex_bg,metadata_csum,metadata_csum_seed,sparse_super,large_file,huge_file,\
+    dir_nlink,extra_isize";
+
+/// A volume in a file that goes away with the value.
+struct Image(PathBuf);
+
+impl Image {
+    fn new(name: &str, len: u64, options: &[&str]) -> Self {
+        let name = format!("stablefs-{}-{name}", process::id());
+        let image = Self(env::temp_dir().join(name));
+        File::create(&image.0).unwrap().set_len(len).unwrap();
+        let mke2fs = Command::new("mke2fs")
+            .args(["-q", "-t", "ext4"])
+            .args(options)
+            .arg(&image.0)
+            .output()
+            .unwrap();
+        assert!(mke2fs.status.success(), "{mke2fs:?}");
+        image
+    }
+
+    fn superblock(&self) -> Bytes {
+        let mut bytes = [0; Superblock::LEN];
+        let file = File::open(&self.0).unwrap();
+        file.read_exact_at(&mut bytes, Superblock::POS).unwrap();
+        bytes
+    }
+
+    fn put(&self, offset: u64, field: &[u8]) {
+        let file = File::options().write(true).open(&self.0).unwrap();
+        file.write_all_at(field, Superblock::POS + offset).unwrap();
+    }
+
+    /// What `dumpe2fs` says, by the words before the colon.
+    fn dumpe2fs(&self) -> HashMap<String, String> {
+        let output = Command::new("dumpe2fs")
+            .args(["-f", "-h"])
+            .arg(&self.0)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.into(), value.trim().into()))
+            .collect()
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // A file that stays behind in the temporary directory fails no test.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "needs mke2fs and dumpe2fs"]
+fn volumes_are_read_as_dumpe2fs_reads_them() {
+    let volumes: [(u64, &[&str]); 10] = [
+        (64 << 20, &["-O", DEFAULT]),
+        (64 << 20, &["-O", DEFAULT, "-b", "1024"]),
+        (64 << 20, &["-O", DEFAULT, "-b", "2048", "-I", "1024"]),
+        (3 << 30, &["-O", DEFAULT, "-b", "4096", "-I", "128"]),
+        (1 << 30, &["-O", DEFAULT, "-b", "4096", "-g", "8192"]),
+        (10 << 40, &["-O", DEFAULT, "-b", "4096", "-T", "largefile4"]),
+        (70 << 20, &["-O", "none,extent,filetype", "-b", "1024"]),
+        (100 << 20, &["-O", "none,has_journal,extent,metadata_csum"]),
+        (64 << 20, &["-O", "none,extent,bigalloc", "-b", "1024"]),
+        (64 << 20, &["-O", "none,extent,bigalloc", "-C", "65536"]),
+    ];
+    for (len, options) in volumes {
+        let image = Image::new("volume", len, options);
+        let volume = Superblock::parse::<Crc>(&image.superblock()).unwrap();
+        let dump = image.dumpe2fs();
+        let number = |name: &str| -> u64 { dump[name].parse().unwrap() };
+
+        let block_size = volume.block_size().bytes().get();
+        assert_eq!(u64::from(block_size), number("Block size"), "{options:?}");
+        assert_eq!(volume.blocks_count().0, number("Block count"));
+        assert_eq!(volume.first_data_block().0, number("First block"));
+        assert_eq!(
+            u64::from(volume.blocks_per_group().get()),
+            number("Blocks per group")
+        );
+        assert_eq!(
+            u64::from(volume.inodes_per_group().get()),
+            number("Inodes per group")
+        );
+        assert_eq!(u64::from(volume.inodes_count()), number("Inode count"));
+        assert_eq!(u64::from(volume.inode_size()), number("Inode size"));
+        assert_eq!(u64::from(volume.first_ino()), number("First inode"));
+        let desc_size = dump
+            .get("Group descriptor size")
+            .map_or("32", String::as_str);
+        assert_eq!(volume.desc_size().to_string(), desc_size);
+        let reserved = dump.get("Reserved GDT blocks").map_or("0", String::as_str);
+        assert_eq!(volume.reserved_gdt_blocks().to_string(), reserved);
+        if let Some(seed) = dump.get("Checksum seed") {
+            assert_eq!(format!("{:#010x}", volume.checksum_seed()), *seed);
+        }
+
+        let features = volume.features();
+        let mut ours: Vec<_> = [
+            features.compat.to_string(),
+            features.ro_compat.to_string(),
+            features.incompat.to_string(),
+        ]
+        .iter()
+        .flat_map(|word| word.split(' ').map(String::from).collect::<Vec<_>>())
+        .filter(|name| !name.is_empty())
+        .collect();
+        let mut theirs: Vec<_> = dump["Filesystem features"].split(' ').collect();
+        ours.sort_unstable();
+        theirs.sort_unstable();
+        assert_eq!(ours, theirs);
+    }
+}
+
+#[test]
+#[ignore = "needs mke2fs and dumpe2fs"]
+fn every_feature_has_the_name_that_dumpe2fs_prints() {
+    let image = Image::new("names", 8 << 20, &["-O", "none", "-b", "1024"]);
+    // A size of group descriptors, without which dumpe2fs is silent about `64bit`.
+    image.put(0xfe, &64_u16.to_le_bytes());
+    let printed = |offset, bits: u32| {
+        image.put(offset, &bits.to_le_bytes());
+        let mut dump = image.dumpe2fs();
+        image.put(offset, &[0; 4]);
+        dump.remove("Filesystem features")
+            .expect("dumpe2fs should read whatever the features")
+    };
+    for bit in 0..u32::BITS {
+        let bits = 1 << bit;
+        assert_eq!(Compat::from_bits(bits).to_string(), printed(0x5c, bits));
+        assert_eq!(RoCompat::from_bits(bits).to_string(), printed(0x64, bits));
+        assert_eq!(Incompat::from_bits(bits).to_string(), printed(0x60, bits));
+    }
+}

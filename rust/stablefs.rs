@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! stablefs: mounts ext4 volumes, and keeps three promises about their data. What is written is
+//! stable while its checksum is computed and until the device has it; a block is never seen before
+//! it is initialised; after a failed write nothing goes back in time.
+//!
+//! | module | what it is | knows |
+//! | --- | --- | --- |
+//! | [`fs`] | the filesystem: policy | `kernel`, `ondisk` |
+//! | [`kernel`] | safe abstractions over C subsystems | `bindings` |
+//! | [`ondisk`] | the ext4 format as values | nobody |
+//! | [`bindings`] | C declarations and shims | C |
+//!
+//! [`kernel`] and [`bindings`] hold all `unsafe` code. [`ondisk`] is a Cargo crate, too, whose
+//! tests run on the host.
+//!
+//! The kernel's own Rust crate has the name of one of these modules. A path says which is meant:
+//! `::kernel` is the crate, `crate::kernel` the module.
+
+#![deny(unexpected_cfgs, unsafe_code)]
+
+#[allow(unsafe_code)]
+mod bindings;
+mod fs;
+#[allow(unsafe_code)]
+mod kernel;
+pub mod ondisk;
+
+use crate::kernel::vfs;
+use ::kernel::prelude::*;
+
+module! {
+    type: Stablefs,
+    name: "stablefs",
+    authors: ["stablefs developers"],
+    description: "ext4 volumes with stable data, initialised data and honest failure",
+    license: "GPL",
+    alias: ["fs-stablefs"],
+}
+
+/// The module, as long as it is loaded.
+struct Stablefs {
+    _registration: vfs::Registration,
+    #[cfg(stablefs_control = "leak_on_exit")]
+    _leak: LeakOnExit,
+}
+
+impl ::kernel::Module for Stablefs {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            #[cfg(stablefs_control = "leak_on_exit")]
+            _leak: LeakOnExit,
+            _registration: fs::register()?,
+        })
+    }
+}
+
+/// Loses memory each time the module is unloaded: the control of the load and unload test.
+#[cfg(stablefs_control = "leak_on_exit")]
+struct LeakOnExit;
+
+#[cfg(stablefs_control = "leak_on_exit")]
+impl Drop for LeakOnExit {
+    fn drop(&mut self) {
+        match KVec::<u8>::with_capacity(64 << 10, GFP_KERNEL) {
+            Ok(lost) => core::mem::forget(lost),
+            Err(_) => pr_err!("no memory to lose\n"),
+        }
+    }
+}
