@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every test, in one static program: it is the test whose name it is called by. `selftests --list` prints the names.
+
+mod file_roundtrip;
+mod module_load_unload;
+mod mount_refuses;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use stablefs_selftests::program::Program;
+
+const PROGRAMS: &[&Program] = &[
+    &module_load_unload::PROGRAM,
+    &mount_refuses::PROGRAM,
+    &file_roundtrip::PROGRAM,
+];
+
+fn main() -> ExitCode {
+    let mut words = env::args();
+    let called = words.next().unwrap_or_default();
+    let name = Path::new(&called).file_name().unwrap_or_default();
+    let args: Vec<String> = words.collect();
+    match PROGRAMS.iter().find(|program| name == program.name) {
+        Some(program) => program.main(&args),
+        None if args == ["--list"] => {
+            PROGRAMS
+                .iter()
+                .for_each(|program| println!("{}", program.name));
+            ExitCode::SUCCESS
+        }
+        None => {
+            eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Block devices that a case makes for itself, gone when dropped.
+
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::command::{run, succeed};
+use crate::scratch::Scratch;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A loop device over a sparse file.
+pub struct Loop {
+    path: PathBuf,
+    _file: Scratch,
+}
+
+impl Loop {
+    /// One of `len` bytes, rounded down to sectors of 512.
+    ///
+    /// # Errors
+    /// losetup(8) fails.
+    pub fn new(len: u64) -> Result<Self> {
+        modprobe("loop");
+        let file = Scratch::file(len)?;
+        let said = succeed(
+            Command::new("losetup")
+                .args(["--find", "--show"])
+                .arg(file.path()),
+            LIMIT,
+        )?;
+        // It also warns of small files.
+        let path = said
+            .lines()
+            .find(|line| line.starts_with("/dev/"))
+            .with_context(|| format!("losetup: {said}"))?;
+        Ok(Self {
+            path: path.into(),
+            _file: file,
+        })
+    }
+
+    /// Its node.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // Nothing to do about a failure: the machine keeps one loop device more.
+        let _ = run(
+            Command::new("losetup").arg("--detach").arg(&self.path),
+            LIMIT,
+        );
+    }
+}
+
+/// A device-mapper device.
+pub struct Dm {
+    name: String,
+    path: PathBuf,
+}
+
+impl Dm {
+    /// One with `table`, in the form that dmsetup(8) reads.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn new(table: &str) -> Result<Self> {
+        modprobe("dm-mod");
+        let name = format!("stablefs-selftest.{}", process::id());
+        let path = Path::new("/dev/mapper").join(&name);
+        succeed(dmsetup().args(["create", &name, "--table", table]), LIMIT)?;
+        let made = Self { name, path };
+        succeed(dmsetup().args(["mknodes", &made.name]), LIMIT)?;
+        Ok(made)
+    }
+
+    /// Its node.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Dm {
+    fn drop(&mut self) {
+        // Nothing to do about a failure: the next user of the device below is told that it is busy.
+        let _ = run(dmsetup().args(["remove", "--retry", &self.name]), LIMIT);
+    }
+}
+
+/// dmsetup(8) that makes nodes by itself: the guest has no udev to wait for.
+fn dmsetup() -> Command {
+    let mut command = Command::new("dmsetup");
+    command.env("DM_DISABLE_UDEV", "1");
+    command
+}
+
+/// Inserts a driver that may as well be built in; whoever uses it next says if it is missing.
+fn modprobe(name: &str) {
+    let _ = run(Command::new("modprobe").args(["-q", name]), LIMIT);
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the selftests and their runner share.
+//!
+//! A test is a [`program::Program`]: what it [needs](needs::Needs), and its cases, each one result line. The runner
+//! (bin `run_kselftest`) asks a program for its needs, makes and mounts the volume, runs the program, checks the
+//! volume and judges the kernel log. All tests are linked into one program, bin `selftests`, that is installed under
+//! the name of each.
+
+pub mod blockdev;
+pub mod command;
+pub mod devices;
+pub mod filesystem;
+pub mod kmemleak;
+pub mod kmsg;
+pub mod ktap;
+pub mod mapping;
+pub mod memory;
+pub mod module;
+pub mod needs;
+pub mod program;
+pub mod scratch;
+pub mod seed;
+pub mod splat;
+pub mod superblock;

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A shared mapping of a file: copied into and out of, never borrowed, since others may store to it at any time.
+
+#![expect(
+    unsafe_code,
+    reason = "mmap(2) and the memory behind it; the one place in this package"
+)]
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::ptr::{self, NonNull};
+
+use anyhow::{ensure, Context, Result};
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+
+/// A readable and writable `MAP_SHARED` mapping of the first bytes of a file. Access beyond the end of the file raises
+/// SIGBUS.
+///
+/// # Invariants
+/// `base` is the start of a mapping of `len` bytes, `len` not 0, that nothing else unmaps.
+pub struct SharedMapping {
+    base: NonNull<c_void>,
+    len: usize,
+}
+
+impl SharedMapping {
+    /// Maps the first `len` bytes of `file`.
+    ///
+    /// # Errors
+    /// `len` is 0, or the file cannot be mapped.
+    pub fn new(file: &File, len: usize) -> Result<Self> {
+        ensure!(len > 0, "a mapping of nothing");
+        // SAFETY: The kernel chooses the place, so no memory of this program is replaced.
+        let base = unsafe {
+            mmap(
+                ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file,
+                0,
+            )
+        };
+        let base = NonNull::new(base.context("mmap")?).context("mmap: null")?;
+        // INVARIANT: `base` comes from mmap(2) with this `len`, and only `drop` unmaps it.
+        Ok(Self { base, len })
+    }
+
+    /// Stores `bytes` at `pos`.
+    ///
+    /// # Errors
+    /// They reach beyond the mapping.
+    pub fn store(&self, pos: usize, bytes: &[u8]) -> Result<()> {
+        let target = self.at(pos, bytes.len())?;
+        // SAFETY: `at` has checked that `bytes.len()` bytes at `target` lie in the mapping, which lives as long as
+        // `self`. `bytes` is memory of this program, and no reference to the mapping is ever made.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+        Ok(())
+    }
+
+    /// A copy of `len` bytes at `pos`.
+    ///
+    /// # Errors
+    /// They reach beyond the mapping.
+    pub fn load(&self, pos: usize, len: usize) -> Result<Vec<u8>> {
+        let source = self.at(pos, len)?;
+        let mut bytes = vec![0; len];
+        // SAFETY: As in `store`, the other way round: `bytes` has `len` bytes and is not shared.
+        unsafe { ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), len) };
+        Ok(bytes)
+    }
+
+    /// Address of `pos`, where `len` bytes lie in the mapping.
+    fn at(&self, pos: usize, len: usize) -> Result<*mut u8> {
+        let end = pos.checked_add(len).filter(|&end| end <= self.len);
+        ensure!(
+            end.is_some(),
+            "{len} bytes at {pos} of a mapping of {}",
+            self.len
+        );
+        // SAFETY: `pos` is within the mapping by the line above, so it is of the same allocation as `base`.
+        Ok(unsafe { self.base.as_ptr().cast::<u8>().add(pos) })
+    }
+}
+
+impl Drop for SharedMapping {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `len` are one mapping by the type's invariant, and no reference into it exists.
+        // A failure could only mean that the invariant is broken; the mapping then stays.
+        let _ = unsafe { munmap(self.base.as_ptr(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{memfd_create, MemfdFlags};
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn stores_reach_the_file_and_loads_see_it() {
+        let file = File::from(memfd_create("mapping", MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(10).unwrap();
+        let mapping = SharedMapping::new(&file, 10).unwrap();
+        mapping.store(7, b"end").unwrap();
+        file.write_all_at(b"start", 0).unwrap();
+        assert_eq!(mapping.load(0, 10).unwrap(), b"start\0\0end");
+    }
+
+    #[test]
+    fn access_beyond_the_mapping_is_refused() {
+        let file = File::from(memfd_create("mapping", MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(10).unwrap();
+        let mapping = SharedMapping::new(&file, 10).unwrap();
+        assert!(mapping.store(8, b"end").is_err());
+        assert!(mapping.load(usize::MAX, 2).is_err());
+        assert!(SharedMapping::new(&file, 0).is_err());
+    }
+}
