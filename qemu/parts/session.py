@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 
@@ -47,12 +48,16 @@ class Request:
 def run(machine, request):
     """Boot, run, end. Returns the exit status that the caller should end with."""
     log_path = new_log(machine)
+    terminal = termios.tcgetattr(sys.stdin) if request.interactive else None
     with machine.files, open(log_path, "w", encoding="utf-8") as log:
         session = Session(machine, request, log)
         try:
             status = session.run()
         finally:
             session.kill()
+            if terminal:
+                # A QEMU that was killed leaves it raw.
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, terminal)
     return verdict(status, session, log_path)
 
 
@@ -73,6 +78,14 @@ def verdict(status, session, log_path):
         progress.say("\n".join(session.tail[-SERIAL_TAIL:]))
         progress.say(f"{session.failed}; above: the end of the kernel log, whole: {log_path}")
     return status
+
+
+class OutOfTime(Exception):
+    """The alarm went off."""
+
+
+def out_of_time(*_):
+    raise OutOfTime
 
 
 class Session:
@@ -133,7 +146,18 @@ class Session:
         self.selector.register(self.process.stderr, selectors.EVENT_READ, self.on_qemu_error)
 
     def run(self):
-        self.start()
+        # Writing the guest's output may block for as long as its reader likes: the alarm ends that, too.
+        signal.signal(signal.SIGALRM, out_of_time)
+        signal.alarm(int(self.request.timeout + POWEROFF_WITHIN) + 1)
+        try:
+            self.start()
+            return self.listen()
+        except OutOfTime:
+            return self.timeout()
+        finally:
+            signal.alarm(0)
+
+    def listen(self):
         deadline = time.monotonic() + self.request.timeout
         while self.selector.get_map():
             left = deadline - time.monotonic()
