@@ -11,4 +11,5 @@
     machine     QEMU's command line and the guest's devices
     session     one boot: command in, output and exit status out
     splat       what the kernel says when something is wrong
+    gdb-symbols what gdb reads (qemu/gdb)
 """
