@@ -41,28 +41,46 @@ module! {
 /// The module, as long as it is loaded.
 struct Stablefs {
     _registration: vfs::Registration,
-    #[cfg(stablefs_control = "leak_on_exit")]
+    #[cfg(any(
+        stablefs_control = "leak_on_exit",
+        stablefs_control = "leak_object_on_exit"
+    ))]
     _leak: LeakOnExit,
 }
 
 impl ::kernel::Module for Stablefs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            #[cfg(stablefs_control = "leak_on_exit")]
+            #[cfg(any(
+                stablefs_control = "leak_on_exit",
+                stablefs_control = "leak_object_on_exit"
+            ))]
             _leak: LeakOnExit,
             _registration: fs::register()?,
         })
     }
 }
 
-/// Loses memory each time the module is unloaded: the control of the load and unload test.
-#[cfg(stablefs_control = "leak_on_exit")]
+/// Loses memory each time the module is unloaded: the controls of the load and unload test. One
+/// loses pages, the other one small object.
+#[cfg(any(
+    stablefs_control = "leak_on_exit",
+    stablefs_control = "leak_object_on_exit"
+))]
 struct LeakOnExit;
 
-#[cfg(stablefs_control = "leak_on_exit")]
+#[cfg(any(
+    stablefs_control = "leak_on_exit",
+    stablefs_control = "leak_object_on_exit"
+))]
 impl Drop for LeakOnExit {
     fn drop(&mut self) {
-        match KVec::<u8>::with_capacity(64 << 10, GFP_KERNEL) {
+        let len = if cfg!(stablefs_control = "leak_on_exit") {
+            64 << 10
+        } else {
+            200
+        };
+        match KVec::<u8>::with_capacity(len, GFP_KERNEL) {
             Ok(lost) => core::mem::forget(lost),
             Err(_) => pr_err!("no memory to lose\n"),
         }

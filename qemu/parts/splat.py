@@ -3,34 +3,39 @@
 
 import re
 
-TROUBLE = re.compile(
-    "|".join(
-        (
-            r"\bWARNING: ",
-            r"\bBUG: ",
-            r"kernel BUG at ",
-            r"\bOops\b",
-            r"Kernel panic - not syncing",
-            r"general protection fault",
-            r"\bKASAN: ",
-            r"\bUBSAN: ",
-            r"rust_kernel: panicked at",
-            r"possible (circular|recursive|irq lock inversion|deadlock)",
-            r"inconsistent lock state",
-            r"suspicious RCU usage",
-            r"Invalid wait context",
-            r"bad unlock balance",
-            r"lock held when returning to user space",
-            r"still has locks held",
-            r"INFO: task .* blocked for more than",
-            r"rcu: INFO: .* detected (expedited )?stalls?",
-            r"watchdog: BUG",
-            r"unreferenced object 0x",
-            r"Object .* not freed|objects remaining .* on __kmem_cache_shutdown",
-            r"guest-init: ",
-        )
-    )
+# How reports begin, behind the time; and what stands somewhere in a line that opens one.
+OPENINGS = (
+    r"WARNING: ",
+    r"(watchdog: )?BUG: ",
+    r"BUG [-\w]+ \(",
+    r"kernel BUG at ",
+    r"Oops",
+    r"general protection fault",
+    r"Kernel panic - not syncing",
+    r"UBSAN: ",
+    r"kfence: ",
+    r"rust_kernel: panicked at",
+    r"VFS: Busy inodes after unmount",
+    r"unreferenced object ",
 )
+PHRASES = (
+    r"KASAN: ",
+    r"possible (circular|recursive|irq lock inversion|deadlock)",
+    r"inconsistent lock state",
+    r"suspicious RCU usage",
+    r"Invalid wait context",
+    r"bad unlock balance",
+    r"lock held when returning to user space",
+    r"still has locks held",
+    r"INFO: trying to register non-static key",
+    r"INFO: task .* blocked( in I/O wait)? for more than",
+    r"rcu: INFO: .*detected (expedited )?stalls?",
+    r"hard LOCKUP",
+    r"new suspected memory leaks",
+    r"Kernel memory leak detector disabled",
+    r"guest-init: ",
+)
+TROUBLE = re.compile(rf"^(\[[^]]*\])* ?({'|'.join(OPENINGS)})|{'|'.join(PHRASES)}")
 REPORT_LINES = 60
 REPORTS_MAX = 5
 

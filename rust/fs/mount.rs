@@ -58,8 +58,10 @@ impl fs_context::FillSuper for Stablefs {
             Ok(()) => Refusal::NotYet,
             Err(refusal) => refusal,
         };
-        // Whoever tries one filesystem type after the other expects most not to fit.
-        if !(fc.is_silent() && refusal.is_other_format()) {
+        // Whoever tries one filesystem type after the other expects most not to fit. Of sectors
+        // that are too large the VFS itself has written a line.
+        let expected = fc.is_silent() && refusal.is_other_format();
+        if !expected && !matches!(refusal, Refusal::SectorSize) {
             log::err(&sb, format_args!("{refusal}"));
         }
         fc.errorfc(format_args!("{refusal}"));
@@ -139,6 +141,9 @@ fn read_superblock(sb: &mut NewSuperBlock<'_>) -> Result<Superblock, Refusal> {
     let device_len = sb.bdev_nr_bytes();
     if device_len < Superblock::END {
         return Err(Refusal::TooSmall { device_len });
+    }
+    if sb.block_size().is_none() {
+        return Err(Refusal::SectorSize);
     }
     // The superblock is as long as the smallest block, so a block of any size holds all of it.
     sb.sb_min_blocksize(Superblock::LEN)

@@ -37,15 +37,16 @@ impl<'sb> Buffer<'sb> {
     ///
     /// # Errors
     ///
-    /// `EIO` if the device cannot read it, or ends before it.
+    /// `EIO` if the device cannot read it, or ends before it; `EINVAL` if the superblock has no
+    /// block size.
     ///
     /// # Context
     ///
     /// Sleeps.
     pub(crate) fn sb_bread(sb: &'sb NewSuperBlock<'_>, addr: BdevAddr) -> Result<Self> {
-        let block_size = u64::from(sb.block_size().get());
+        let block_size = u64::from(sb.block_size().ok_or(EINVAL)?.get());
         let block = addr.0 / block_size;
-        // SAFETY: `NewSuperBlock` guarantees an open device and a block size.
+        // SAFETY: `NewSuperBlock` guarantees an open device; the block size is not 0.
         let bh = unsafe { bindings::sb_bread(sb.as_ptr(), block) };
         // INVARIANT: C returns a reference to a buffer that is up to date, or null.
         Ok(Self {

@@ -111,8 +111,7 @@ impl Drop for Registration {
 ///
 /// # Invariants
 ///
-/// The superblock is valid, has an open block device and a block size above 0, and `s_umount` is
-/// held exclusively, for `'a`.
+/// The superblock is valid, has an open block device, and `s_umount` is held exclusively, for `'a`.
 pub(crate) struct NewSuperBlock<'a>(NonNull<bindings::super_block>, PhantomData<&'a mut ()>);
 
 impl NewSuperBlock<'_> {
@@ -121,7 +120,7 @@ impl NewSuperBlock<'_> {
     /// For the lifetime of the value, `sb` has to be valid, new, with its block device open and
     /// `s_umount` held exclusively, as `setup_bdev_super()` leaves it.
     pub(super) unsafe fn from_raw(sb: NonNull<bindings::super_block>) -> Self {
-        // INVARIANT: By the contract of this function; `setup_bdev_super()` sets a block size.
+        // INVARIANT: By the contract of this function.
         Self(sb, PhantomData)
     }
 
@@ -171,19 +170,18 @@ impl NewSuperBlock<'_> {
         let size = c_int::try_from(size).map_err(|_| EINVAL)?;
         // SAFETY: Valid, and not shared, by the type invariants.
         let set = unsafe { bindings::sb_min_blocksize(self.as_ptr(), size) };
-        // INVARIANT: On failure C returns 0 and leaves the block size as it was.
+        // On failure C returns 0 and leaves the block size as it was.
         u32::try_from(set)
             .ok()
             .and_then(NonZeroU32::new)
             .ok_or(EINVAL)
     }
 
-    /// The block size, in bytes.
-    pub(super) fn block_size(&self) -> NonZeroU32 {
+    /// The block size, in bytes. There is none as long as none has been set that the device can
+    /// have: `setup_bdev_super()` tries, and does not say whether it could.
+    pub(crate) fn block_size(&self) -> Option<NonZeroU32> {
         // SAFETY: Valid by the type invariants.
         let s_blocksize = unsafe { (*self.as_ptr()).s_blocksize };
-        // CAST: at most the size of a folio of the page cache.
-        // SAFETY: Above 0 by the type invariants.
-        unsafe { NonZeroU32::new_unchecked(s_blocksize as u32) }
+        u32::try_from(s_blocksize).ok().and_then(NonZeroU32::new)
     }
 }

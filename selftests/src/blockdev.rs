@@ -20,16 +20,16 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// One of `len` bytes, rounded down to sectors of 512.
+    /// One of `len` bytes, rounded down to sectors of `sector` bytes.
     ///
     /// # Errors
     /// losetup(8) fails.
-    pub fn new(len: u64) -> Result<Self> {
+    pub fn new(len: u64, sector: u32) -> Result<Self> {
         modprobe("loop");
         let file = Scratch::file(len)?;
         let said = succeed(
             Command::new("losetup")
-                .args(["--find", "--show"])
+                .args(["--find", "--show", "--sector-size", &sector.to_string()])
                 .arg(file.path()),
             LIMIT,
         )?;

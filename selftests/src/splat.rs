@@ -28,6 +28,9 @@ const OPENINGS: &[&str] = &[
 const PHRASES: &[&str] = &[
     ": possible recursive locking detected",
     " blocked for more than ",
+    " blocked in I/O wait for more than ",
+    "hard LOCKUP",
+    "Kernel memory leak detector disabled",
     " detected stalls on CPUs",
     " self-detected stall on CPU",
     " detected expedited stalls",
@@ -63,48 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn every_sort_of_report_is_found() {
-        for line in [
-            "WARNING: fs/ext4/inode.c:1823 at mpage_release_unused_pages+0x1c2/0x1e0, CPU#1: kworker/u8:2/41",
-            "WARNING: CPU: 0 PID: 612 at mm/page-writeback.c:2716 __folio_mark_dirty+0x1f0/0x230",
-            "WARNING: possible circular locking dependency detected",
-            "WARNING: suspicious RCU usage",
-            "BUG: KASAN: slab-use-after-free in jbd2_journal_stop+0x5a/0x300",
-            "BUG: kernel NULL pointer dereference, address: 0000000000000010",
-            "BUG: sleeping function called from invalid context at include/linux/sched/mm.h:321",
-            "BUG: workqueue lockup - pool cpus=1 node=0 flags=0x0 nice=0 stuck for 34s!",
-            "BUG kmalloc-64 (Tainted: G           O      ): Objects remaining on __kmem_cache_shutdown()",
-            "kernel BUG at fs/buffer.c:1261!",
-            "Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP NOPTI",
-            "Kernel panic - not syncing: Fatal exception",
-            "UBSAN: array-index-out-of-bounds in fs/ext4/mballoc.c:112:9",
-            "rust_kernel: panicked at rust/fs/extents.rs:88:17: attempt to add with overflow",
-            "INFO: task fsstress:744 blocked for more than 120 seconds.",
-            "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
-            "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [kworker/1:2:57]",
-            "VFS: Busy inodes after unmount of pmem0 (stablefs)",
-            "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
-            "unreferenced object 0xffff8881045b1c00 (size 1024):",
-            "unreferenced object (percpu) 0x607f4a9ff2c8 (size 8):",
-        ] {
-            assert!(opens_report(line), "{line}");
+    fn reports_are_told_from_ordinary_lines() {
+        let samples = include_str!("splat-samples").lines();
+        let mut seen = [0, 0];
+        for sample in samples.filter(|line| !line.starts_with('#')) {
+            let (mark, line) = sample.split_once(' ').unwrap();
+            assert_eq!(opens_report(line), mark == "!", "{line}");
+            seen[usize::from(mark == "!")] += 1;
         }
-    }
-
-    #[test]
-    fn ordinary_lines_are_not_reports() {
-        for line in [
-            "stablefs: loading out-of-tree module taints kernel.",
-            "EXT4-fs (pmem0): mounted filesystem 1b2c with ordered data mode. Quota mode: none.",
-            "EXT4-fs warning (device sda): ext4_end_bio:353: I/O error 10 writing to inode 12",
-            "sd 0:0:0:0: [sda] tag#12 Sense Key : Aborted Command [current]",
-            "Buffer I/O error on dev dm-0, logical block 0, async page read",
-            "DEBUG: nothing",
-            "HARDWARE WARNING: is no kernel warning",
-            "kmemleak: Kernel memory leak detector initialized (mem pool available: 39262)",
-        ] {
-            assert!(!opens_report(line), "{line}");
-        }
+        assert!(seen[0] > 5 && seen[1] > 20, "{seen:?}");
     }
 
     #[test]

@@ -12,18 +12,19 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use options::{Action, Options};
 use run::Run;
 use select::Entry;
 
-/// Exit status when nothing could be run: a wrong option, or no such test.
+/// Exit status when nothing could be run, such as with a wrong option.
 const EXIT_USAGE: u8 = 2;
+/// Exit status when no test is of the wanted name.
+const EXIT_NO_MATCH: u8 = 3;
 
 fn main() -> ExitCode {
     match try_main() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("run_kselftest: {e:#}");
             ExitCode::from(EXIT_USAGE)
@@ -31,12 +32,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all went well; an error if there was nothing to run, or no way to.
-fn try_main() -> Result<bool> {
+/// The exit status; an error if there was no way to run anything.
+fn try_main() -> Result<ExitCode> {
     let options = match Options::parse()? {
         Action::Help => {
             print!("{}", options::HELP);
-            return Ok(true);
+            return Ok(ExitCode::SUCCESS);
         }
         Action::Run(options) => options,
     };
@@ -44,7 +45,7 @@ fn try_main() -> Result<bool> {
     let names = select::read_list(&suite)?;
     if options.list {
         names.iter().for_each(|name| println!("{name}"));
-        return Ok(true);
+        return Ok(ExitCode::SUCCESS);
     }
     let devices = stablefs_selftests::devices::all()?;
     let entries: Vec<Entry> = names
@@ -52,13 +53,18 @@ fn try_main() -> Result<bool> {
         .flat_map(|name| select::entries(&suite, name, &devices, options.fstyp))
         .filter(|entry| select::selected(&options.patterns, entry))
         .collect();
-    ensure!(
-        !entries.is_empty(),
-        "no test matches {:?} with FSTYP={}; `-l` lists all tests",
-        options.patterns.join(" "),
-        options.fstyp
-    );
-    Run::new(options)?.all(&entries)
+    if entries.is_empty() {
+        eprintln!(
+            "run_kselftest: no test matches {:?} with FSTYP={}; `-l` lists all tests",
+            options.patterns.join(" "),
+            options.fstyp
+        );
+        return Ok(ExitCode::from(EXIT_NO_MATCH));
+    }
+    match Run::new(options)?.all(&entries)? {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
 }
 
 /// The folder of the installed suite: that of this program.

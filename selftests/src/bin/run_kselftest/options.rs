@@ -20,7 +20,7 @@ Usage: run_kselftest.sh [OPTIONS]
   -h, --help                 this text
 Devices: those in /run/devices, or TEST_DEV=/dev/x. They are overwritten.
 Other environment: SEED (of what is random), STABLEFS_KO (default /opt/stablefs/stablefs.ko).
-Exit status: 0 all passed or skipped, 1 a test failed, 2 nothing was run.
+Exit status: 0 all passed or skipped, 1 a test failed, 2 nothing could be run, 3 no such test.
 ";
 
 /// What to do.

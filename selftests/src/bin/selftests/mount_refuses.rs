@@ -44,6 +44,9 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("zeroes", zeroes),
         Case::new("device_of_0_bytes", |_| too_small(0)),
         Case::new("device_of_1024_bytes", |_| too_small(1024)),
+        Case::new("sectors_larger_than_a_page", |_| {
+            sectors_larger_than_a_page()
+        }),
         Case::new("unreadable_superblock", unreadable_superblock),
         Case::new("broken_checksum", broken_checksum),
         Case::new("impossible_block_size", impossible_block_size),
@@ -100,12 +103,20 @@ fn zeroes(env: &Env) -> Result<()> {
 }
 
 fn too_small(len: u64) -> Result<()> {
-    let disk = Loop::new(len)?;
+    let disk = Loop::new(len, 512)?;
     refused(
         disk.path(),
         &[Errno::INVAL],
         &["not an ext4 volume", &format!("{len} bytes")],
     )
+}
+
+/// The line is the VFS's own, which names the filesystem type and not the device.
+fn sectors_larger_than_a_page() -> Result<()> {
+    let disk = Loop::new(1 << 20, 2 * rustix::param::page_size() as u32)?;
+    logs_one_line_beginning("stablefs: block size(", &["page size"], || {
+        cannot_be_mounted(disk.path(), &[Errno::INVAL])
+    })
 }
 
 fn unreadable_superblock(env: &Env) -> Result<()> {
@@ -225,24 +236,35 @@ fn with_unknown_incompat_feature(env: &Env) -> Result<()> {
 
 /// Mounting `dev` read-write fails with one of `errnos`, and logs one line with all of `words` in it.
 fn refused(dev: &Path, errnos: &[Errno], words: &[&str]) -> Result<()> {
+    logs_one_line(dev, words, || cannot_be_mounted(dev, errnos))
+}
+
+fn cannot_be_mounted(dev: &Path, errnos: &[Errno]) -> Result<()> {
     let wanted = errnos
         .iter()
         .map(Errno::to_string)
         .collect::<Vec<_>>()
         .join(" or ");
-    logs_one_line(dev, words, || {
-        let context = fsopen("stablefs", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen")?;
-        fsconfig_set_string(&context, "source", dev).context("fsconfig: source")?;
-        match fsconfig_create(&context) {
-            Err(errno) if errnos.contains(&errno) => Ok(()),
-            Err(errno) => bail!("mount: want {wanted}, got {errno}"),
-            Ok(()) => bail!("mount: want {wanted}, but it is mounted"),
-        }
-    })
+    let context = fsopen("stablefs", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen")?;
+    fsconfig_set_string(&context, "source", dev).context("fsconfig: source")?;
+    match fsconfig_create(&context) {
+        Err(errno) if errnos.contains(&errno) => Ok(()),
+        Err(errno) => bail!("mount: want {wanted}, got {errno}"),
+        Ok(()) => bail!("mount: want {wanted}, but it is mounted"),
+    }
 }
 
 /// `attempt` logs one line as stablefs about `dev`, with all of `words` in it.
 fn logs_one_line(dev: &Path, words: &[&str], attempt: impl FnOnce() -> Result<()>) -> Result<()> {
+    let prefix = format!("stablefs ({}): ", kernel_name(dev)?);
+    logs_one_line_beginning(&prefix, words, attempt)
+}
+
+fn logs_one_line_beginning(
+    prefix: &str,
+    words: &[&str],
+    attempt: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     Module::from_env()?.ensure_loaded()?;
     let mut log = Kmsg::mark()?;
     let outcome = attempt();
@@ -252,9 +274,8 @@ fn logs_one_line(dev: &Path, words: &[&str], attempt: impl FnOnce() -> Result<()
     let [line] = lines.as_slice() else {
         bail!("want one line in the kernel log, found {lines:?}")
     };
-    let prefix = format!("stablefs ({}): ", kernel_name(dev)?);
     ensure!(
-        line.starts_with(&prefix),
+        line.starts_with(prefix),
         "want a line that begins {prefix:?}, found {line:?}"
     );
     for word in words {
