@@ -44,7 +44,7 @@ modules_install:
 	@echo "modules_install needs KDIR=, such as make modules_install KDIR=/lib/modules/\$$(uname -r)/build"; exit 2
 else
 modules modules_install: kdir-can-rust
-	$(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(CURDIR)/build/module-kdir STABLEFS_CONTROL='$(CONTROL)' $@
+	$(MAKE) -C '$(KDIR)' M=$(CURDIR) MO=$(CURDIR)/build/module-kdir STABLEFS_CONTROL='$(CONTROL)' $@
 
 .PHONY: kdir-can-rust
 kdir-can-rust:

@@ -27,15 +27,14 @@ def choose(kernel):
     device = os.stat("/dev/kvm")
     key = store.recipe_key(os.uname().release, version, kernel.key, device.st_rdev, boot_id())
     answer = store.cache_home() / f"accel-{key}"
-    if not answer.exists():
-        for old in store.cache_home().glob("accel-*"):
-            old.unlink(missing_ok=True)
-        works = kvm_boots(kernel)
-        store.replace_file(answer, lambda path: path.write_text("kvm" if works else "tcg"))
-        progress.say(
-            f"    /dev/kvm {'works' if works else 'opens, but a kernel does not boot on it: emulating'} (cached in {answer})"
-        )
-    return answer.read_text()
+    if answer.exists():
+        return answer.read_text()
+    works = kvm_boots(kernel)
+    choice = "kvm" if works else "tcg"
+    store.replace_file(answer, lambda path: path.write_text(choice))
+    what = "works" if works else "opens, but a kernel does not boot on it: emulating"
+    progress.say(f"    /dev/kvm {what} (remembered in {answer})")
+    return choice
 
 
 def boot_id():
@@ -48,7 +47,8 @@ def kvm_boots(kernel):
     argv = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "512M", "-nodefaults"]
     argv += ["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel.image)]
     argv += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0,115200 panic=-1"]
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               preexec_fn=progress.die_with_parent())  # fmt: skip
     start = time.monotonic()
     seen = b""
     try:

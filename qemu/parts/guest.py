@@ -7,12 +7,13 @@ import os
 from . import host, progress, store, toolchain
 
 SCRIPT = store.RECIPES / "guest.sh"
+MKFS = ["mkfs.erofs", "--quiet", "-Enoinline_data", "--tar=f"]
 PACKAGES = store.RECIPES / "guest.packages"
 
 
 @functools.cache
 def image():
-    key = store.recipe_key(SCRIPT, PACKAGES, toolchain.CONFIG, os.environ.get("MIRROR", ""))
+    key = store.recipe_key(SCRIPT, PACKAGES, toolchain.CONFIG, os.environ.get("MIRROR", ""), MKFS)
     return store.cached("guest", key, make) / "root.erofs"
 
 
@@ -25,7 +26,7 @@ def make(part):
     toolchain.archive(part / "root.tar", command, "packages", part.parent / "guest.log", 1400)
     toolchain.run(
         "image",
-        ["mkfs.erofs", "--quiet", "-Enoinline_data", "--tar=f", "/out/root.erofs", "/out/root.tar"],
+        [*MKFS, "/out/root.erofs", "/out/root.tar"],
         {"/out": part},
         part.parent / "guest-image.log",
     )

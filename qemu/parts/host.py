@@ -12,8 +12,18 @@ def is_root():
     return os.geteuid() == 0
 
 
-def as_root(argv, why):
+PROXY = ("http_proxy", "https_proxy", "no_proxy")
+
+
+def proxies():
+    """The variables that name a proxy, which neither sudo nor a toolchain root hands on by itself."""
+    return {name: value for name, value in os.environ.items() if name.lower() in PROXY}
+
+
+def as_root(argv, why, environment):
     """The command line that runs `argv` as root: itself, or through sudo, which may ask for a password now."""
+    variables = {**proxies(), **environment}
+    argv = ["env", *(f"{name}={value}" for name, value in variables.items()), *argv]
     if is_root():
         return argv
     if not shutil.which("sudo"):

@@ -144,15 +144,14 @@ class Machine:
     def configure(self, name, text):
         """A file that the guest finds in its firmware configuration."""
         file = self.files.enter_context(tempfile.TemporaryFile())
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogateescape"))
         file.flush()
         self.argv += ["-fw_cfg", f"name=opt/org.stablefs/{name},file={self.inherit(file)}"]
 
-    def append(self, extra=""):
+    def append(self):
         words = "console=ttyS0 panic=-1 oops=panic mitigations=off init_on_alloc=0 lsm=capability nokaslr"
-        words += " rcupdate.rcu_expedited=1 random.trust_cpu=on log_buf_len=4M printk.devkmsg=on"
-        words += f" {extra} {self.values['append']}"
-        self.argv += ["-append", " ".join(words.split())]
+        words += " rcupdate.rcu_expedited=1 random.trust_cpu=on log_buf_len=4M printk.devkmsg=on ignore_loglevel"
+        self.argv += ["-append", f"{words} {self.values['append']}"]
 
 
 def namespace_size(usable):

@@ -3,6 +3,7 @@
 
 import collections
 import contextlib
+import ctypes
 import os
 import re
 import selectors
@@ -14,6 +15,7 @@ import time
 TAIL_LINES = 30
 PLAIN_INTERVAL = 15.0
 TTY_INTERVAL = 0.5
+PR_SET_PDEATHSIG = 1
 SGR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -60,6 +62,25 @@ class Bar:
         say(f"    {self.title}: {what} ({time.monotonic() - self.start:.0f} s)")
 
 
+def die_with_parent():
+    """A function for a child to call before exec: it is killed when its parent ends, even by SIGKILL."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def prepare():
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def exit_on_signals():
+    """SIGTERM and SIGHUP end this program as an exception does, so that what it has begun is ended, too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 def terminate(process, own_session):
     """End a step: politely, then for certain. One that runs as root hears from the terminal, or from its pipe."""
     for number, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
@@ -76,7 +97,7 @@ def terminate(process, own_session):
 
 
 def run_step(
-    title, argv, log, lines_expected=0, stdout=None, rewrite=None, advice="", show=False, own_session=True, cwd=None
+    title, argv, log, lines_expected=0, stdout=None, rewrite=None, advice="", show=False, own_session=True
 ):
     """Run `argv` as a step that a user watches, its output in the file `log`.
 
@@ -95,7 +116,9 @@ def run_step(
             stdout=stdout if stdout is not None else subprocess.PIPE,
             stderr=subprocess.PIPE if stdout is not None else subprocess.STDOUT,
             start_new_session=own_session,
-            cwd=cwd,
+            preexec_fn=die_with_parent(),
+            # Locks are inherited, and nothing else is marked as inheritable.
+            close_fds=False,
         )
         stream = process.stderr if stdout is not None else process.stdout
         try:

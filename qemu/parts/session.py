@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """One boot of the guest: a command goes in; its output, its exit status and the kernel log come out.
 
-    prepared -> running -> status reported -> powered off
+    prepared -> running -> status reported, output at its end -> acknowledged -> powered off
                         \\-> timeout, lost, interrupted: killed
 
 QEMU dies with this process, however that ends; its disks have no names, so nothing is left behind.
 """
 
-import ctypes
 import dataclasses
 import os
+import re
+import secrets
 import selectors
 import shlex
 import shutil
@@ -28,7 +29,6 @@ STATUS_TIMEOUT = 124
 STATUS_MACHINE_FAILED = 125
 POWEROFF_WITHIN = 30.0
 SERIAL_TAIL = 40
-PR_SET_PDEATHSIG = 1
 LOGS_KEPT = 20
 
 
@@ -72,11 +72,14 @@ def new_log(machine):
 
 def verdict(status, session, log_path):
     if session.watcher.reports:
-        progress.say(f"the guest's kernel complained (whole log: {log_path}):\n{session.watcher.text()}")
-        return status or STATUS_KERNEL_COMPLAINED
-    if status in (STATUS_TIMEOUT, STATUS_MACHINE_FAILED) and session.failed:
+        progress.say(f"the guest's kernel complained:\n{session.watcher.text()}")
+        status = status or STATUS_KERNEL_COMPLAINED
+    elif session.failed:
         progress.say("\n".join(session.tail[-SERIAL_TAIL:]))
-        progress.say(f"{session.failed}; above: the end of the kernel log, whole: {log_path}")
+    if session.failed:
+        progress.say(session.failed)
+    if status:
+        progress.say(f"exit status {status}; kernel log: {log_path}")
     return status
 
 
@@ -98,24 +101,31 @@ class Session:
         self.failed = ""
         self.process = None
         self.reported = b""
+        self.end_of_output = secrets.token_bytes(8).hex().encode()
+        self.streams = []
+        self.status_socket = None
+        self.theirs = []
+        self.powering_off = False
         self.serial_rest = b""
         self.selector = selectors.DefaultSelector()
 
     def channel(self, connect, consume):
         ours, theirs = socket.socketpair()
         connect(theirs)
+        self.theirs.append(theirs)
         self.selector.register(ours, selectors.EVENT_READ, consume)
-        return theirs
+        return ours
 
     def start(self):
         machine, request = self.machine, self.request
-        theirs = [self.channel(machine.serial, self.on_serial)]
-        theirs.append(self.channel(lambda s: machine.port("status", s), self.on_status))
+        self.channel(machine.serial, self.on_serial)
+        self.status_socket = self.channel(lambda s: machine.port("status", s), self.on_status)
         if request.interactive:
             machine.console()
         else:
-            theirs.append(self.channel(lambda s: machine.port("out", s), request.on_output or forward(sys.stdout)))
-            theirs.append(self.channel(lambda s: machine.port("err", s), forward(sys.stderr)))
+            for name, write in (("out", request.on_output or forward(sys.stdout)), ("err", forward(sys.stderr))):
+                self.streams.append(Stream(self.end_of_output, write))
+                self.channel(lambda s, name=name: machine.port(name, s), self.streams[-1])
         if request.share:
             machine.share(request.share)
         size = shutil.get_terminal_size()
@@ -128,20 +138,21 @@ class Session:
             "rows": str(size.lines),
             "columns": str(size.columns),
             "term": os.environ.get("TERM", "linux"),
+            "end_of_output": self.end_of_output.decode(),
             "leak_scan": "yes" if request.leak_scan else "no",
         }
         machine.configure("settings", "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
         machine.configure("command", " ".join(shlex.quote(word) for word in request.command) + "\n")
-        machine.append("quiet loglevel=7" if request.interactive else "")
+        machine.append()
         self.process = subprocess.Popen(
             machine.argv,
             stdin=None if request.interactive else subprocess.DEVNULL,
             stdout=None if request.interactive else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=machine.passed,
-            preexec_fn=die_with_parent(os.getpid()),
+            preexec_fn=progress.die_with_parent(),
         )
-        for end in theirs:
+        for end in self.theirs:
             end.close()
         self.selector.register(self.process.stderr, selectors.EVENT_READ, self.on_qemu_error)
 
@@ -170,16 +181,21 @@ class Session:
                 else:
                     self.selector.unregister(key.fileobj)
                     key.fileobj.close()
-            if self.reported.endswith(b"\n") and self.reported:
+            reported = re.fullmatch(rb"\d{1,3}\n", self.reported)
+            if reported and not self.powering_off and all(stream.ended for stream in self.streams):
+                self.status_socket.send(b"received\n")
+                self.powering_off = True
                 deadline = min(deadline, time.monotonic() + POWEROFF_WITHIN)
+        for stream in self.streams:
+            stream.flush()
         self.process.wait()
-        if self.reported.strip().isdigit():
+        if self.powering_off:
             return int(self.reported)
         self.failed = f"the guest ended without an exit status (QEMU's own: {self.process.returncode})"
         return STATUS_MACHINE_FAILED
 
     def timeout(self):
-        if self.reported.strip().isdigit():
+        if self.powering_off:
             return int(self.reported)  # done, and only the power-off hangs
         self.failed = f"not done within {self.request.timeout:.0f} s: killed"
         return STATUS_TIMEOUT
@@ -207,6 +223,31 @@ class Session:
         self.tail.append("qemu: " + text.strip())
 
 
+class Stream:
+    """Passes a channel on, up to the mark that says where the output ends."""
+
+    def __init__(self, mark, write):
+        self.mark = mark
+        self.write = write
+        self.held = b""
+        self.ended = False
+
+    def __call__(self, data):
+        data = self.held + data
+        before, mark, _ = data.partition(self.mark)
+        self.ended = self.ended or bool(mark)
+        # The last bytes may be the first ones of the mark.
+        keep = 0 if mark else next((n for n in range(len(self.mark) - 1, 0, -1) if data.endswith(self.mark[:n])), 0)
+        self.held = data[len(data) - keep :]
+        if passed := before[: len(before) - keep]:
+            self.write(passed)
+
+    def flush(self):
+        """What was held back is output after all: the machine has ended without the mark."""
+        if self.held:
+            self.write(self.held)
+
+
 def forward(stream):
     def consume(data):
         stream.flush()
@@ -222,14 +263,3 @@ def read(source):
     except ConnectionResetError:
         return b""
 
-
-def die_with_parent(parent):
-    """A function for the child to call before exec: QEMU is killed when its parent ends, even by SIGKILL."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def prepare():
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare

@@ -4,7 +4,8 @@
     absent -> locked -> being made in a directory of its own -> published by rename -> trusted
 
 Only a whole directory ever gets its final name, so what an interrupted step leaves behind is never trusted; it is
-removed by the next step that takes the lock. The lock is flock(2)'s: it ends with its holder, however that ends.
+removed by the next step that takes the lock. The lock is flock(2)'s, and the programs that a step runs inherit it: it
+ends with the last of them, however they end.
 """
 
 import contextlib
@@ -13,9 +14,8 @@ import hashlib
 import os
 import pathlib
 import shutil
-import sys
 
-from .progress import say
+from .progress import Failure, say
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 RECIPES = TOP / "qemu" / "recipes"
@@ -46,6 +46,7 @@ def locked(path, waiting_for):
         except BlockingIOError:
             say(f"    another run holds {waiting_for}; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        os.set_inheritable(lock.fileno(), True)
         yield
 
 
@@ -59,8 +60,7 @@ def cached(name, key, make):
     with locked(home / f"{name}-{key}.lock", f"the {name} step"):
         if final.is_dir():
             return final
-        for stale in home.glob(f"{name}-{key}.part*"):
-            remove(stale)
+        sweep(home, final.name)
         part = home / f"{name}-{key}.part"
         part.mkdir()
         make(part)
@@ -69,11 +69,18 @@ def cached(name, key, make):
     return final
 
 
-def remove(directory):
-    """Remove a directory tree; what only root may remove (a step that sudo ran was cut off) is reported."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
-        print(f"    cannot remove {directory}: remove it with sudo", file=sys.stderr)
+def sweep(home, ours):
+    """Remove what interrupted steps have left: ours, and that of recipes that nobody is making now."""
+    for stale in home.glob("*.part"):
+        with open(home / f"{stale.stem}.lock", "w") as lock:
+            if stale.stem != ours:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+            shutil.rmtree(stale, ignore_errors=True)
+            if stale.exists():
+                raise Failure(f"an interrupted step left {stale}, which only root may remove: sudo rm -r {stale}")
 
 
 def replace_file(path, write):

@@ -31,12 +31,17 @@ if [ -n "$HOST_CA" ]; then : >"$root/run/host-ca.crt"; mount --bind "$HOST_CA" "
 # The root belongs to all clones and stays as it is: a mount point that it lacks lies in /run.
 while [ "$1" != -- ]; do mkdir -p "$root$2"; mount --bind "$1" "$root$2"; shift 2; done
 shift
-exec chroot "$root" "$@"
+# The first process of a pid namespace ignores fatal signals; a shell that waits may be that, make may not.
+chroot "$root" "$@"
+exit $?
 """
+# A pid namespace ends with its first process: nothing of an interrupted step goes on.
+NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+UNPACK = ["tar", "--exclude=./dev/*", "--checkpoint=10000"]
 
 
 def key():
-    return store.recipe_key(PACKAGES, CONFIG, *SCRIPTS, os.environ.get("MIRROR", ""))
+    return store.recipe_key(PACKAGES, CONFIG, *SCRIPTS, os.environ.get("MIRROR", ""), UNPACK)
 
 
 @functools.cache
@@ -59,7 +64,7 @@ def make(part):
     (part / "root").mkdir()
     progress.run_step(
         "unpacking",
-        ["tar", "-xf", str(part / "root.tar"), "-C", str(part / "root"), "--exclude=./dev/*", "--checkpoint=10000"],
+        [*UNPACK, "-xf", str(part / "root.tar"), "-C", str(part / "root")],
         part.parent / "toolchain-unpack.log",
         23,
         advice="Is the disk full? It takes about 5 GB for a moment.",
@@ -72,21 +77,20 @@ def archive(path, command, title, log, lines_expected):
     with open(path, "wb") as out:
         progress.run_step(
             title,
-            host.as_root(command, "making a Debian tree"),
+            # What it unpacks lies beside the archive: /tmp may be small.
+            host.as_root([*NAMESPACES, "--mount-proc", *command], "making a Debian tree", {"TMPDIR": str(path.parent)}),
             log,
             lines_expected,
             stdout=out,
             own_session=host.is_root(),
-            advice="Is the network there? Behind a proxy set http_proxy; another mirror: MIRROR=URL. Then run this "
-            "again: finished steps are kept.",
+            advice="Is the network there, and room for 6 GB on the disk? Behind a proxy set http_proxy; another mirror: "
+            "MIRROR=URL. Then run this again: finished steps are kept.",
         )
 
 
 def enter(command, binds, environment=None):
     """The argv that runs `command` (a list) in the root, with `binds` {path inside: path outside} mounted."""
-    namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
-    if not host.is_root():
-        namespaces += ["--user", "--map-root-user"]
+    namespaces = NAMESPACES + ([] if host.is_root() else ["--user", "--map-root-user"])
     ca = os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
     ca = ca if os.path.isfile(ca) else ""
     inside = {
@@ -96,7 +100,7 @@ def enter(command, binds, environment=None):
         "RUST_LIB_SRC": next(str(p) for p in sorted(pathlib.Path(root(), "usr/src").glob("rustc-*/library"))).removeprefix(str(root())),
         "CARGO_HOME": "/cargo",
         **({"CARGO_HTTP_CAINFO": "/run/host-ca.crt"} if ca else {}),
-        **{name: value for name, value in os.environ.items() if name.lower() in ("http_proxy", "https_proxy", "no_proxy")},
+        **host.proxies(),
         **(environment or {}),
     }
     cargo = store.cache_home() / "cargo"
