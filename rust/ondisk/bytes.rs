@@ -52,9 +52,62 @@ macro_rules! raw_structure {
 
 pub(super) use raw_structure;
 
+/// The `N` bytes at `pos`, if there are that many.
+pub(super) fn chunk<const N: usize>(bytes: &[u8], pos: usize) -> Option<&[u8; N]> {
+    bytes.get(pos..)?.first_chunk()
+}
+
+/// Records of `N` bytes that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Records<'a, const N: usize>(&'a [u8]);
+
+impl<'a, const N: usize> Records<'a, N> {
+    /// The first `count` records from `pos` on, if there are that many.
+    pub(super) fn new(bytes: &'a [u8], pos: usize, count: u16) -> Option<Self> {
+        let end = pos.checked_add(usize::from(count).checked_mul(N)?)?;
+        bytes.get(pos..end).map(Self)
+    }
+
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        self.0.chunks_exact(N).len()
+    }
+
+    /// The record of that number, from 0.
+    pub(super) fn get(self, n: usize) -> Option<&'a [u8; N]> {
+        chunk(self.0, n.checked_mul(N)?)
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = &'a [u8; N]> {
+        self.0
+            .chunks_exact(N)
+            .filter_map(|record| record.first_chunk())
+    }
+
+    /// How many come first for which `before` holds, where it holds for none after the first for
+    /// which it does not; some number of records if it does.
+    pub(super) fn partition_point(self, before: impl Fn(&[u8; N]) -> bool) -> usize {
+        let (mut start, mut end) = (0, self.len());
+        while start < end {
+            let middle = usize::midpoint(start, end);
+            if self.get(middle).is_some_and(&before) {
+                start = middle.saturating_add(1);
+            } else {
+                end = middle;
+            }
+        }
+        start
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Field;
+    use super::{
+        chunk,
+        Field,
+        Records, //
+    };
 
     #[test]
     fn fields_are_little_endian_and_at_their_place() {
@@ -63,5 +116,30 @@ mod tests {
         assert_eq!(u16::at::<1, 5>(&bytes), 0xa2a1);
         assert_eq!(u32::at::<1, 5>(&bytes), 0xa4a3_a2a1);
         assert_eq!(<[u8; 2]>::at::<0, 5>(&bytes), [0xa0, 0xa1]);
+    }
+
+    #[test]
+    fn chunks_end_with_the_bytes() {
+        let bytes = [0, 1, 2, 3];
+        assert_eq!(chunk::<2>(&bytes, 2), Some(&[2, 3]));
+        assert_eq!(chunk::<2>(&bytes, 3), None);
+        assert_eq!(chunk::<2>(&bytes, usize::MAX), None);
+    }
+
+    #[test]
+    fn records_are_found_in_every_position() {
+        let bytes: [u8; 1 + 2 * 9] = core::array::from_fn(|i| i as u8);
+        for count in 0..=9_u16 {
+            let records = Records::<2>::new(&bytes, 1, count).unwrap();
+            assert_eq!(records.len(), usize::from(count));
+            assert_eq!(records.iter().count(), usize::from(count));
+            assert_eq!(records.get(usize::from(count)), None);
+            for before in 0..=count {
+                let found = records.partition_point(|record| u16::from(record[0]) < 1 + 2 * before);
+                assert_eq!(found, usize::from(before));
+            }
+        }
+        assert!(Records::<2>::new(&bytes, 1, 10).is_none());
+        assert!(Records::<2>::new(&bytes, usize::MAX, 1).is_none());
     }
 }

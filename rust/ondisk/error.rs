@@ -44,6 +44,43 @@ pub enum Error {
 pub enum Structure {
     /// The superblock, 1,024 bytes from the beginning of the volume.
     Superblock,
+    /// The descriptor of a group.
+    GroupDescriptor,
+    /// The bitmap of a group's blocks.
+    BlockBitmap,
+    /// The bitmap of a group's inodes.
+    InodeBitmap,
+    /// An inode.
+    Inode,
+    /// A node of an extent tree, be it in an inode or a block of its own.
+    ExtentNode,
+    /// A block of a directory that holds names.
+    Directory,
+    /// A block of a directory that holds hashes of names.
+    HashTree,
+    /// Extended attributes in an inode.
+    InodeXattrs,
+    /// Extended attributes in a block of their own.
+    XattrBlock,
+    /// An access control list.
+    Acl,
+}
+
+impl Structure {
+    /// The error that `field` of this structure cannot be `value`.
+    pub(super) fn corrupt<T>(self, field: &'static str, value: impl Into<u64>) -> Result<T> {
+        Err(Error::Corrupt {
+            structure: self,
+            field,
+            value: value.into(),
+        })
+    }
+
+    /// [`corrupt`](Self::corrupt) for a length or a place in a slice.
+    pub(super) fn corrupt_len<T>(self, field: &'static str, value: usize) -> Result<T> {
+        // CAST: lossless where `usize` has at most 64 bits.
+        self.corrupt(field, u64::try_from(value).unwrap_or(u64::MAX))
+    }
 }
 
 /// What a volume may ask for and this implementation does not do.
@@ -57,6 +94,14 @@ pub enum Unsupported {
     BlockSize(u32),
     /// A checksum algorithm other than CRC-32C.
     ChecksumType(u8),
+    /// A volume made for an operating system whose inodes are laid out otherwise: `s_creator_os`.
+    CreatorOs(u32),
+    /// A journal on a device of its own: its number in the form the superblock has.
+    JournalDevice(u32),
+    /// A file whose blocks are mapped one by one, as ext2 did.
+    BlockMap,
+    /// A directory with hashes of this kind: `hash_version`.
+    HashVersion(u8),
 }
 
 impl fmt::Display for Error {
@@ -87,6 +132,16 @@ impl fmt::Display for Structure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Superblock => "superblock",
+            Self::GroupDescriptor => "group descriptor",
+            Self::BlockBitmap => "block bitmap",
+            Self::InodeBitmap => "inode bitmap",
+            Self::Inode => "inode",
+            Self::ExtentNode => "extent tree node",
+            Self::Directory => "directory block",
+            Self::HashTree => "hash tree node",
+            Self::InodeXattrs => "attribute area of the inode",
+            Self::XattrBlock => "attribute block",
+            Self::Acl => "access control list",
         })
     }
 }
@@ -98,6 +153,15 @@ impl fmt::Display for Unsupported {
             Self::Revision(revision) => write!(f, "unsupported revision of the format: {revision}"),
             Self::BlockSize(bytes) => write!(f, "unsupported block size: {bytes} bytes"),
             Self::ChecksumType(number) => write!(f, "unsupported checksum type: {number}"),
+            Self::CreatorOs(number) => write!(f, "unsupported creator OS: {number}"),
+            Self::JournalDevice(number) => {
+                write!(f, "unsupported journal on another device: {number:#x}")
+            }
+            Self::BlockMap => f.write_str("unsupported file without extents"),
+            Self::HashVersion(number) => match number {
+                6 => f.write_str("unsupported hash of directories: siphash"),
+                _ => write!(f, "unsupported hash of directories: {number}"),
+            },
         }
     }
 }

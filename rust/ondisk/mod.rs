@@ -20,14 +20,25 @@
     )
 )]
 
+mod block;
 mod bytes;
 mod checksum;
 mod error;
+pub mod extent;
 mod features;
+pub mod group;
+pub mod hash;
+pub mod inode;
+mod layout;
+mod settings;
 mod superblock;
 mod units;
 
-pub use checksum::Crc32c;
+pub use block::Block;
+pub use checksum::{
+    Crc32c,
+    Seed, //
+};
 pub use error::{
     Error,
     Result,
@@ -40,6 +51,13 @@ pub use features::{
     Incompat,
     RoCompat, //
 };
+pub use inode::Inode;
+pub use layout::GroupNumber;
+pub use settings::{
+    DefaultMountOptions,
+    Errors,
+    Settings, //
+};
 pub use superblock::{
     State,
     Superblock, //
@@ -47,5 +65,10 @@ pub use superblock::{
 pub use units::{
     BlockSize,
     Blocks,
-    Pblk, //
+    InBlock,
+    Ino,
+    Lblk,
+    LblkRange,
+    Pblk,
+    PblkRange, //
 };

@@ -20,6 +20,7 @@ use super::{
     Pblk,
     Result,
     RoCompat,
+    Settings,
     Structure,
     Unsupported, //
 };
@@ -115,6 +116,7 @@ pub struct Superblock {
     first_data_block: Pblk,
     blocks_per_group: NonZeroU32,
     inodes_per_group: NonZeroU32,
+    blocks_per_cluster: NonZeroU32,
     groups_count: NonZeroU32,
     inodes_count: u32,
     first_ino: u32,
@@ -126,6 +128,7 @@ pub struct Superblock {
     state: State,
     uuid: [u8; 16],
     len: u64,
+    settings: Settings,
 }
 
 impl Superblock {
@@ -174,7 +177,7 @@ impl Superblock {
         if !features.incompat.unsupported().is_empty() {
             return unsupported(Unsupported::Incompat(features.incompat.unsupported()));
         }
-        raw.check_fields::<C>(features)
+        raw.check_fields::<C>(features, bytes)
     }
 
     /// The size of a block.
@@ -195,6 +198,11 @@ impl Superblock {
     /// Blocks of a group; the last group may have fewer.
     pub fn blocks_per_group(&self) -> NonZeroU32 {
         self.blocks_per_group
+    }
+
+    /// Blocks that are allocated together: a power of two, and 1 without `bigalloc`.
+    pub fn blocks_per_cluster(&self) -> NonZeroU32 {
+        self.blocks_per_cluster
     }
 
     /// Inodes of a group, of the last one too.
@@ -253,6 +261,11 @@ impl Superblock {
         self.uuid
     }
 
+    /// What does not bear on the layout.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Bytes of the volume; the device has to have at least as many.
     #[expect(clippy::len_without_is_empty, reason = "a volume is never empty")]
     pub fn len(&self) -> u64 {
@@ -278,7 +291,11 @@ impl RawSuperblock {
         }
     }
 
-    fn check_fields<C: Crc32c>(&self, features: Features) -> Result<Superblock> {
+    fn check_fields<C: Crc32c>(
+        &self,
+        features: Features,
+        bytes: &[u8; Superblock::LEN],
+    ) -> Result<Superblock> {
         let block_size = self.block_size()?;
 
         let blocks_per_cluster = self.blocks_per_cluster(features.ro_compat)?;
@@ -328,6 +345,7 @@ impl RawSuperblock {
             first_data_block,
             blocks_per_group,
             inodes_per_group,
+            blocks_per_cluster,
             groups_count,
             inodes_count: self.s_inodes_count,
             first_ino: self.s_first_ino,
@@ -346,6 +364,7 @@ impl RawSuperblock {
                 Some(len) if i64::try_from(len).is_ok() => len,
                 _ => return corrupt("s_blocks_count_hi", self.s_blocks_count_hi),
             },
+            settings: Settings::parse(bytes, features, self.s_inodes_count)?,
         })
     }
 

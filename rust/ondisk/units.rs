@@ -8,6 +8,101 @@ use core::num::NonZeroU32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pblk(pub u64);
 
+impl Pblk {
+    /// The block `n` further on.
+    pub fn checked_add(self, n: Blocks) -> Option<Self> {
+        self.0.checked_add(n.0).map(Self)
+    }
+}
+
+/// Blocks of the volume that follow each other: `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PblkRange {
+    /// The first of them.
+    pub start: Pblk,
+    /// The first that is not one of them.
+    pub end: Pblk,
+}
+
+impl PblkRange {
+    /// Whether a block is in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.start.max(other.start) < self.end.min(other.end)
+    }
+
+    /// Whether every block of `other` is in this.
+    pub fn covers(self, other: Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+}
+
+/// Some bytes inside one block of the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InBlock {
+    /// The block.
+    pub pblk: Pblk,
+    /// Where in the block they begin.
+    pub start: u32,
+    /// How many; the block ends no earlier than they do.
+    pub len: u32,
+}
+
+/// Where a block is in a file: its number, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lblk(pub u32);
+
+impl Lblk {
+    /// The end of the longest file, whose blocks are all below: 2^32 - 1 blocks.
+    pub const END: Self = Self(u32::MAX);
+
+    /// The block `n` further on.
+    pub fn checked_add(self, n: Blocks) -> Option<Self> {
+        self.0.checked_add(u32::try_from(n.0).ok()?).map(Self)
+    }
+
+    /// How far it is from `start` to this block, if that comes before.
+    pub fn checked_sub(self, start: Self) -> Option<Blocks> {
+        Some(Blocks(self.0.checked_sub(start.0)?.into()))
+    }
+}
+
+/// Blocks of a file that follow each other: `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LblkRange {
+    /// The first of them.
+    pub start: Lblk,
+    /// The first that is not one of them.
+    pub end: Lblk,
+}
+
+impl LblkRange {
+    /// Whether `lblk` is one of them.
+    pub fn contains(self, lblk: Lblk) -> bool {
+        self.start <= lblk && lblk < self.end
+    }
+}
+
+/// The number of an inode, from 1. Whether a volume has it is for
+/// [`Superblock::ino`](super::Superblock::ino) to say, which makes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ino(pub(super) NonZeroU32);
+
+impl Ino {
+    /// The root directory (`EXT4_ROOT_INO`).
+    pub const ROOT: Self = Self(NonZeroU32::MIN.saturating_add(1));
+    /// The boot loader's blocks (`EXT4_BOOT_LOADER_INO`).
+    pub const BOOT_LOADER: Self = Self(NonZeroU32::MIN.saturating_add(4));
+    /// The blocks kept for group descriptors to come (`EXT4_RESIZE_INO`).
+    pub const RESIZE: Self = Self(NonZeroU32::MIN.saturating_add(6));
+    /// The journal (`EXT4_JOURNAL_INO`), unless the superblock names another.
+    pub const JOURNAL: Self = Self(NonZeroU32::MIN.saturating_add(7));
+
+    /// As a plain number.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
 /// How many blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Blocks(pub u64);
@@ -41,6 +136,12 @@ impl BlockSize {
         self.0
     }
 
+    /// In bytes, as a length of slices.
+    pub(super) fn len(self) -> usize {
+        // CAST: at most 4,096.
+        usize::try_from(self.0.get()).unwrap_or(usize::MAX)
+    }
+
     /// In bits, which is how many blocks or inodes a bitmap of one block can tell of.
     pub(super) fn bits(self) -> u32 {
         self.0.get().saturating_mul(8)
@@ -51,7 +152,11 @@ impl BlockSize {
 mod tests {
     use super::{
         BlockSize,
-        Blocks, //
+        Blocks,
+        Lblk,
+        LblkRange,
+        Pblk,
+        PblkRange, //
     };
 
     #[test]
@@ -69,5 +174,39 @@ mod tests {
         let size = BlockSize::from_log(2).unwrap();
         assert_eq!(Blocks(3).bytes(size), Some(12288));
         assert_eq!(Blocks(1 << 52).bytes(size), None);
+    }
+
+    #[test]
+    fn sums_and_differences_do_not_wrap() {
+        assert_eq!(Pblk(u64::MAX).checked_add(Blocks(1)), None);
+        assert_eq!(Pblk(7).checked_add(Blocks(1)), Some(Pblk(8)));
+        assert_eq!(Lblk(1).checked_add(Blocks(u64::MAX)), None);
+        assert_eq!(Lblk(u32::MAX - 1).checked_add(Blocks(1)), Some(Lblk::END));
+        assert_eq!(Lblk::END.checked_add(Blocks(1)), None);
+        assert_eq!(Lblk(3).checked_sub(Lblk(5)), None);
+        assert_eq!(Lblk(5).checked_sub(Lblk(3)), Some(Blocks(2)));
+    }
+
+    #[test]
+    fn ranges_are_half_open() {
+        let range = |start, end| PblkRange {
+            start: Pblk(start),
+            end: Pblk(end),
+        };
+        assert!(!range(1, 3).overlaps(range(3, 4)));
+        assert!(!range(3, 4).overlaps(range(1, 3)));
+        assert!(range(1, 4).overlaps(range(3, 9)));
+        assert!(range(1, 4).covers(range(1, 4)));
+        assert!(!range(1, 4).covers(range(1, 5)));
+        assert!(!range(1, 4).covers(range(0, 2)));
+
+        let range = LblkRange {
+            start: Lblk(1),
+            end: Lblk(3),
+        };
+        assert_eq!(
+            [0, 1, 2, 3].map(|lblk| range.contains(Lblk(lblk))),
+            [false, true, true, false]
+        );
     }
 }

@@ -16,11 +16,14 @@
 //! ```
 
 mod common;
+#[path = "common/numbers.rs"]
+mod numbers;
 
 use common::{
     Bytes,
     Crc, //
 };
+use numbers::Numbers;
 use ondisk::{
     Compat,
     Crc32c,
@@ -372,22 +375,6 @@ fn check_invariants(volume: &Superblock) {
     assert_eq!(u128::from(volume.len()), blocks * u128::from(block));
     assert!(volume.len() < 1 << 63);
     assert!(volume.features().incompat.unsupported().is_empty());
-}
-
-/// A small generator of numbers that are the same in every run: SplitMix64.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
 }
 
 #[test]

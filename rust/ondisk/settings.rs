@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the superblock says beside the layout: its counts, the inodes with a purpose, the hash of
+//! directories, what the administrator chose.
+//!
+//! Format: [Documentation/filesystems/ext4/super.rst](srctree/Documentation/filesystems/ext4/super.rst).
+
+use super::{
+    bytes::raw_structure,
+    hash,
+    Compat,
+    Error,
+    Features,
+    Ino,
+    Result,
+    Structure,
+    Superblock,
+    Unsupported, //
+};
+use core::num::NonZeroU32;
+
+/// `s_creator_os` of Linux.
+const OS_LINUX: u32 = 0;
+/// `s_errors` of a volume that goes on.
+const ERRORS_CONTINUE: u16 = 1;
+/// `s_errors` of a volume that stops the kernel.
+const ERRORS_PANIC: u16 = 3;
+/// The bit of `s_flags` that directories are hashed as where characters are unsigned.
+const FLAGS_UNSIGNED_HASH: u32 = 2;
+
+raw_structure! {
+    /// The fields as they are on the disk, with their C names.
+    struct RawSettings [Superblock::LEN] {
+        0x008 s_r_blocks_count_lo: u32,
+        0x00c s_free_blocks_count_lo: u32,
+        0x010 s_free_inodes_count: u32,
+        0x03c s_errors: u16,
+        0x048 s_creator_os: u32,
+        0x078 s_volume_name: [u8; Settings::NAME_LEN],
+        0x0e0 s_journal_inum: u32,
+        0x0e4 s_journal_dev: u32,
+        0x0e8 s_last_orphan: u32,
+        0x0ec s_hash_seed_0: u32,
+        0x0f0 s_hash_seed_1: u32,
+        0x0f4 s_hash_seed_2: u32,
+        0x0f8 s_hash_seed_3: u32,
+        0x0fc s_def_hash_version: u8,
+        0x100 s_default_mount_opts: u32,
+        0x154 s_r_blocks_count_hi: u32,
+        0x158 s_free_blocks_count_hi: u32,
+        0x160 s_flags: u32,
+        0x24c s_backup_bgs_0: u32,
+        0x250 s_backup_bgs_1: u32,
+        0x280 s_orphan_file_inum: u32,
+    }
+}
+
+/// What to do when a structure turns out to be corrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errors {
+    /// Report, and go on.
+    Continue,
+    /// Report, and write no more.
+    RemountRo,
+    /// Stop the kernel.
+    Panic,
+}
+
+/// Mount options that the administrator stored in the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultMountOptions(u32);
+
+impl DefaultMountOptions {
+    /// `user_xattr` (`EXT4_DEFM_XATTR_USER`).
+    pub const USER_XATTR: Self = Self(0x4);
+    /// `acl` (`EXT4_DEFM_ACL`).
+    pub const ACL: Self = Self(0x8);
+
+    /// Whether all of `options` are set.
+    pub const fn contains(self, options: Self) -> bool {
+        self.0 & options.0 == options.0
+    }
+}
+
+/// What the superblock says beside the layout.
+///
+/// # Invariants
+///
+/// The journal, the orphan file and the first orphan are inodes that the volume has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    free_clusters: u64,
+    reserved_clusters: u64,
+    free_inodes: u32,
+    errors: Errors,
+    volume_name: [u8; Self::NAME_LEN],
+    journal: Option<Ino>,
+    last_orphan: Option<Ino>,
+    orphan_file: Option<Ino>,
+    hash_seed: [u32; 4],
+    hash_chars: hash::Chars,
+    def_hash_version: Option<hash::Version>,
+    default_mount_options: DefaultMountOptions,
+    backup_groups: [u32; 2],
+}
+
+impl Settings {
+    /// Bytes of the longest name of a volume.
+    const NAME_LEN: usize = 16;
+
+    pub(super) fn parse(
+        bytes: &[u8; Superblock::LEN],
+        features: Features,
+        inodes_count: u32,
+    ) -> Result<Self> {
+        RawSettings::new(bytes).check(features, inodes_count)
+    }
+
+    /// Clusters that are free; blocks, without `bigalloc`. True when the volume was last closed,
+    /// and a hint since.
+    pub fn free_clusters(&self) -> u64 {
+        self.free_clusters
+    }
+
+    /// Blocks that only the superuser may take.
+    pub fn reserved_blocks(&self) -> u64 {
+        self.reserved_clusters
+    }
+
+    /// Inodes that are free. True when the volume was last closed, and a hint since.
+    pub fn free_inodes(&self) -> u32 {
+        self.free_inodes
+    }
+
+    /// What to do when a structure turns out to be corrupt.
+    pub fn errors(&self) -> Errors {
+        self.errors
+    }
+
+    /// The volume's name, without the zeroes that follow; not always UTF-8.
+    pub fn volume_name(&self) -> &[u8] {
+        let mut parts = self.volume_name.split(|byte| *byte == 0);
+        parts.next().unwrap_or_default()
+    }
+
+    /// The inode with the journal; there is one with [`Compat::HAS_JOURNAL`].
+    pub fn journal(&self) -> Option<Ino> {
+        self.journal
+    }
+
+    /// The first inode of the list of those to be deleted, or cut, when the volume is next mounted.
+    pub fn last_orphan(&self) -> Option<Ino> {
+        self.last_orphan
+    }
+
+    /// The inode with the table of those to be deleted; there is one with [`Compat::ORPHAN_FILE`].
+    pub fn orphan_file(&self) -> Option<Ino> {
+        self.orphan_file
+    }
+
+    /// What hashes of names begin with.
+    pub fn hash_seed(&self) -> [u32; 4] {
+        self.hash_seed
+    }
+
+    /// How characters beyond ASCII enter hashes of names.
+    ///
+    /// A volume that says neither was made for the signed characters of x86, as Linux assumes
+    /// there too.
+    pub fn hash_chars(&self) -> hash::Chars {
+        self.hash_chars
+    }
+
+    /// The hash for new directories, where it is one of those that can be made.
+    pub fn def_hash_version(&self) -> Option<hash::Version> {
+        self.def_hash_version
+    }
+
+    /// Mount options that the administrator stored in the volume.
+    pub fn default_mount_options(&self) -> DefaultMountOptions {
+        self.default_mount_options
+    }
+
+    /// The groups that have copies of the superblock with [`Compat::SPARSE_SUPER2`]; 0 for none.
+    pub(super) fn backup_groups(&self) -> [u32; 2] {
+        self.backup_groups
+    }
+}
+
+impl RawSettings {
+    fn check(&self, features: Features, inodes_count: u32) -> Result<Settings> {
+        // Others keep parts of an inode elsewhere, and no checksum in it.
+        if self.s_creator_os != OS_LINUX {
+            return Err(Error::Unsupported(Unsupported::CreatorOs(
+                self.s_creator_os,
+            )));
+        }
+        let ino = |field, number: u32| match NonZeroU32::new(number) {
+            Some(_) if number > inodes_count => Structure::Superblock.corrupt(field, number),
+            ino => Ok(ino.map(Ino)),
+        };
+        Ok(Settings {
+            free_clusters: join(self.s_free_blocks_count_lo, self.s_free_blocks_count_hi),
+            reserved_clusters: join(self.s_r_blocks_count_lo, self.s_r_blocks_count_hi),
+            free_inodes: self.s_free_inodes_count,
+            errors: match self.s_errors {
+                ERRORS_CONTINUE => Errors::Continue,
+                ERRORS_PANIC => Errors::Panic,
+                _ => Errors::RemountRo,
+            },
+            volume_name: self.s_volume_name,
+            journal: if features.compat.contains(Compat::HAS_JOURNAL) {
+                let journal = ino("s_journal_inum", self.s_journal_inum)?;
+                match (journal, self.s_journal_dev) {
+                    (Some(_), 0) => journal,
+                    (None, 0) => return Structure::Superblock.corrupt("s_journal_inum", 0_u32),
+                    (None, dev) => {
+                        return Err(Error::Unsupported(Unsupported::JournalDevice(dev)));
+                    }
+                    (Some(_), dev) => return Structure::Superblock.corrupt("s_journal_dev", dev),
+                }
+            } else {
+                None
+            },
+            last_orphan: ino("s_last_orphan", self.s_last_orphan)?,
+            orphan_file: if features.compat.contains(Compat::ORPHAN_FILE) {
+                match ino("s_orphan_file_inum", self.s_orphan_file_inum)? {
+                    None => return Structure::Superblock.corrupt("s_orphan_file_inum", 0_u32),
+                    orphan_file => orphan_file,
+                }
+            } else {
+                None
+            },
+            hash_seed: [
+                self.s_hash_seed_0,
+                self.s_hash_seed_1,
+                self.s_hash_seed_2,
+                self.s_hash_seed_3,
+            ],
+            hash_chars: if self.s_flags & FLAGS_UNSIGNED_HASH != 0 {
+                hash::Chars::Unsigned
+            } else {
+                hash::Chars::Signed
+            },
+            def_hash_version: hash::Version::from_disk(self.s_def_hash_version),
+            default_mount_options: DefaultMountOptions(self.s_default_mount_opts),
+            backup_groups: [self.s_backup_bgs_0, self.s_backup_bgs_1],
+        })
+    }
+}
+
+fn join(lo: u32, hi: u32) -> u64 {
+    u64::from(hi).wrapping_shl(u32::BITS) | u64::from(lo)
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What reading a volume needs, structure by structure: made from nothing with its checksums,
+//! changed field by field, and damaged at random.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/numbers.rs"]
+mod numbers;
+mod support;
+
+mod extent;
+mod group;
+mod hash;
+mod inode;
+mod layout;
+mod settings;
