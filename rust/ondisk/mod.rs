@@ -23,11 +23,13 @@
 mod block;
 mod bytes;
 mod checksum;
+pub mod dir;
 mod error;
 pub mod extent;
 mod features;
 pub mod group;
 pub mod hash;
+pub mod htree;
 pub mod inode;
 mod layout;
 mod settings;

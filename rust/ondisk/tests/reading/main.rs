@@ -9,9 +9,11 @@ mod common;
 mod numbers;
 mod support;
 
+mod dir;
 mod extent;
 mod group;
 mod hash;
+mod htree;
 mod inode;
 mod layout;
 mod settings;

@@ -229,3 +229,36 @@ pub fn no_flipped_bit_goes_unnoticed(bytes: &[u8], parse: impl Fn(&[u8]) -> bool
         assert!(!parse(&bytes), "bit {bit}");
     }
 }
+
+/// A block of names, each as short as can be, the last as long as the block. With the tail, but
+/// not the value, of the checksum.
+pub fn dir_block(len: usize, checksum: bool, names: &[(u32, u8, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let end = if checksum { len - 12 } else { len };
+    let mut pos = 0;
+    for (n, (ino, file_type, name)) in names.iter().enumerate() {
+        let shortest = (8 + name.len()).next_multiple_of(4).max(12);
+        let last = n + 1 == names.len();
+        let rec_len = if last { end - pos } else { shortest };
+        put_entry(&mut bytes, pos, *ino, rec_len as u16, *file_type, name);
+        pos += rec_len;
+    }
+    if checksum {
+        put_entry(&mut bytes, end, 0, 12, 0xde, b"");
+    }
+    bytes
+}
+
+pub fn put_entry(bytes: &mut [u8], pos: usize, ino: u32, rec_len: u16, file_type: u8, name: &[u8]) {
+    put(bytes, pos, ino.to_le_bytes());
+    put(bytes, pos + 4, rec_len.to_le_bytes());
+    put(bytes, pos + 6, [name.len() as u8, file_type]);
+    bytes[pos + 8..pos + 8 + name.len()].copy_from_slice(name);
+}
+
+/// Puts the checksum of a block of names right.
+pub fn seal_dir_block(seed: u32, bytes: &mut [u8]) {
+    let end = bytes.len() - 12;
+    let sum = crc(seed, &[&bytes[..end]]);
+    put(bytes, end + 8, sum.to_le_bytes());
+}

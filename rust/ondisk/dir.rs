@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Blocks of names: checksum → one entry after the other → name, inode number, type.
+//!
+//! A directory without hashes is nothing but such blocks; with hashes they are the leaves of its
+//! [tree](super::htree). Entries are checked when one comes to them.
+//!
+//! Format: [Documentation/filesystems/ext4/directory.rst](srctree/Documentation/filesystems/ext4/directory.rst).
+
+use super::{
+    bytes::{
+        chunk,
+        raw_structure, //
+    },
+    checksum::Stored,
+    inode::{
+        Inode,
+        Type, //
+    },
+    Block,
+    Crc32c,
+    Incompat,
+    Ino,
+    Lblk,
+    Result,
+    Structure,
+    Superblock, //
+};
+use core::{
+    iter::FusedIterator,
+    num::NonZeroU32,
+    ops::RangeInclusive, //
+};
+
+/// Bytes of the longest name.
+pub const NAME_LEN: usize = 255;
+
+/// Bytes of an entry before its name.
+const HEADER_LEN: usize = 8;
+/// Bytes of the smallest entry.
+const MIN_REC_LEN: usize = 12;
+/// `det_reserved_ft` of the entry that holds the checksum.
+const FT_DIR_CSUM: u8 = 0xde;
+
+raw_structure! {
+    /// The head of an entry.
+    struct RawEntry [HEADER_LEN] {
+        0x0 inode: u32,
+        0x4 rec_len: u16,
+        0x6 name_len: u8,
+        0x7 file_type: u8,
+    }
+}
+
+raw_structure! {
+    /// The entry at the end of a block that holds its checksum.
+    struct RawTail [MIN_REC_LEN] {
+        0x0 det_reserved_zero1: u32,
+        0x4 det_rec_len: u16,
+        0x6 det_reserved_zero2: u8,
+        0x7 det_reserved_ft: u8,
+        0x8 det_checksum: u32,
+    }
+}
+
+/// A name in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    pos: usize,
+    ino: Ino,
+    file_type: Option<Type>,
+    name: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Where in its block it begins, in bytes.
+    pub fn pos(&self) -> usize {
+        self.pos
+    }
+
+    /// The inode that has the name.
+    pub fn ino(&self) -> Ino {
+        self.ino
+    }
+
+    /// What the inode is, where the directory says so.
+    pub fn file_type(&self) -> Option<Type> {
+        self.file_type
+    }
+
+    /// The name: 1 to [`NAME_LEN`] bytes, none of them 0 or a slash.
+    pub fn name(&self) -> &'a [u8] {
+        self.name
+    }
+}
+
+/// A block of names whose checksum is right.
+#[derive(Clone, Debug)]
+pub struct Leaf<'a> {
+    /// All of the block but the checksum.
+    bytes: &'a [u8],
+    block_len: usize,
+    dir: Ino,
+    lblk: Lblk,
+    /// Those that can have a name beside the root.
+    inodes: RangeInclusive<u32>,
+    has_types: bool,
+}
+
+impl<'a> Leaf<'a> {
+    /// Checks block `lblk` of a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](super::Error::Corrupt) when there is no checksum, and
+    /// [`BadChecksum`](super::Error::BadChecksum).
+    pub fn parse<C: Crc32c>(
+        volume: &Superblock,
+        dir: &Inode,
+        lblk: Lblk,
+        block: Block<'a>,
+    ) -> Result<Self> {
+        Ok(Self {
+            bytes: if dir.seed().is_some() {
+                check_checksum::<C>(dir, block)?
+            } else {
+                block.bytes()
+            },
+            block_len: block.len(),
+            dir: dir.ino(),
+            lblk,
+            inodes: volume.first_ino()..=volume.inodes_count(),
+            has_types: volume.features().incompat.contains(Incompat::FILETYPE),
+        })
+    }
+
+    /// The names, in order; up to the first error.
+    pub fn entries(&self) -> Entries<'a> {
+        Entries {
+            leaf: self.clone(),
+            pos: 0,
+            next: if self.lblk == Lblk(0) {
+                Next::Dot
+            } else {
+                Next::Name
+            },
+        }
+    }
+
+    /// The entry of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](super::Error::Corrupt), should one come before the name.
+    pub fn find(&self, name: &[u8]) -> Result<Option<Entry<'a>>> {
+        for entry in self.entries() {
+            let entry = entry?;
+            if entry.name == name {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Gives the bytes before the checksum, if it is theirs.
+fn check_checksum<'a, C: Crc32c>(dir: &Inode, block: Block<'a>) -> Result<&'a [u8]> {
+    let (Some(covered), Some(tail)) = (
+        block.bytes().get(..block.len().saturating_sub(MIN_REC_LEN)),
+        block.bytes().last_chunk().map(RawTail::new),
+    ) else {
+        return Structure::Directory.corrupt_len("det_checksum", block.len());
+    };
+    if tail.det_reserved_zero1 != 0 {
+        return Structure::Directory.corrupt("det_reserved_zero1", tail.det_reserved_zero1);
+    }
+    if usize::from(tail.det_rec_len) != MIN_REC_LEN {
+        return Structure::Directory.corrupt("det_rec_len", tail.det_rec_len);
+    }
+    if tail.det_reserved_zero2 != 0 {
+        return Structure::Directory.corrupt("det_reserved_zero2", tail.det_reserved_zero2);
+    }
+    if tail.det_reserved_ft != FT_DIR_CSUM {
+        return Structure::Directory.corrupt("det_reserved_ft", tail.det_reserved_ft);
+    }
+    dir.seed().check::<C>(
+        Structure::Directory,
+        Stored::Full(tail.det_checksum),
+        &[covered],
+    )?;
+    Ok(covered)
+}
+
+/// What has to come next in a block: the first block of a directory begins with the directory
+/// itself and the one above, which have a name nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Dot,
+    DotDot,
+    Name,
+}
+
+/// The names in a block, in order; after an error there are no more.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    leaf: Leaf<'a>,
+    pos: usize,
+    next: Next,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Each step goes on by at least the smallest entry.
+        while self.pos < self.leaf.bytes.len() {
+            match self.step() {
+                Ok(Some(entry)) => return Some(Ok(entry)),
+                Ok(None) => (),
+                Err(error) => {
+                    self.pos = self.leaf.bytes.len();
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl FusedIterator for Entries<'_> {}
+
+impl<'a> Entries<'a> {
+    /// Goes past one entry, and gives it if it has an inode.
+    fn step(&mut self) -> Result<Option<Entry<'a>>> {
+        let rest = self.leaf.bytes.get(self.pos..).unwrap_or_default();
+        let Some(raw) = chunk(rest, 0).map(RawEntry::new) else {
+            // Entries leave room for another one, or none.
+            return Structure::Directory.corrupt_len("rec_len", rest.len());
+        };
+        let len = rec_len(raw.rec_len, self.leaf.block_len);
+        let left = match rest.len().checked_sub(len) {
+            Some(left) if len >= MIN_REC_LEN && len % 4 == 0 => left,
+            _ => return Structure::Directory.corrupt("rec_len", raw.rec_len),
+        };
+        if left > 0 && left < MIN_REC_LEN {
+            return Structure::Directory.corrupt("rec_len", raw.rec_len);
+        }
+        // OVERFLOW: less than a block.
+        let name_end = HEADER_LEN.saturating_add(raw.name_len.into());
+        let Some(name) = rest.get(HEADER_LEN..name_end).filter(|_| name_end <= len) else {
+            return Structure::Directory.corrupt("name_len", raw.name_len);
+        };
+
+        let entry = self.check(&raw, name)?;
+        if self.next == Next::Dot && left == 0 {
+            return Structure::Directory.corrupt("rec_len", raw.rec_len);
+        }
+        // OVERFLOW: less than a block.
+        self.pos = self.pos.saturating_add(len);
+        self.next = match self.next {
+            Next::Dot => Next::DotDot,
+            Next::DotDot | Next::Name => Next::Name,
+        };
+        Ok(entry)
+    }
+
+    fn check(&self, raw: &RawEntry, name: &'a [u8]) -> Result<Option<Entry<'a>>> {
+        let expected: Option<&[u8]> = match self.next {
+            Next::Dot => Some(b"."),
+            Next::DotDot => Some(b".."),
+            Next::Name => None,
+        };
+        if expected.is_some_and(|expected| raw.inode == 0 || name != expected) {
+            return Structure::Directory.corrupt("name", first_bytes(name));
+        }
+        let Some(ino) = NonZeroU32::new(raw.inode).map(Ino) else {
+            return Ok(None);
+        };
+        if ino != Ino::ROOT && !self.leaf.inodes.contains(&raw.inode)
+            || self.next == Next::Dot && ino != self.leaf.dir
+        {
+            return Structure::Directory.corrupt("inode", raw.inode);
+        }
+        if name.is_empty() {
+            return Structure::Directory.corrupt("name_len", raw.name_len);
+        }
+        let is_dots = [b".".as_slice(), b".."].contains(&name);
+        if name.iter().any(|byte| [0, b'/'].contains(byte)) || is_dots && expected.is_none() {
+            return Structure::Directory.corrupt("name", first_bytes(name));
+        }
+        let file_type = if self.leaf.has_types {
+            file_type(raw.file_type)?
+        } else if raw.file_type == 0 {
+            None
+        } else {
+            // Where there are no types it is the upper half of the name's length.
+            return Structure::Directory.corrupt("name_len", raw.file_type);
+        };
+        Ok(Some(Entry {
+            pos: self.pos,
+            ino,
+            file_type,
+            name,
+        }))
+    }
+}
+
+/// The length of an entry; 0 and the largest are the length of a block, which in one of 64 KiB
+/// does not fit into the field.
+pub(super) fn rec_len(field: u16, block_len: usize) -> usize {
+    match field {
+        0 | u16::MAX => block_len,
+        // The lowest two bits are the highest, and 0 in all blocks that are supported.
+        len => len.into(),
+    }
+}
+
+/// The beginning of a name as a number, to be reported.
+fn first_bytes(name: &[u8]) -> u64 {
+    let mut number = [0; 8];
+    for (to, from) in number.iter_mut().zip(name) {
+        *to = *from;
+    }
+    u64::from_be_bytes(number)
+}
+
+fn file_type(number: u8) -> Result<Option<Type>> {
+    Ok(match number {
+        0 => None,
+        1 => Some(Type::Regular),
+        2 => Some(Type::Directory),
+        3 => Some(Type::CharDevice),
+        4 => Some(Type::BlockDevice),
+        5 => Some(Type::Fifo),
+        6 => Some(Type::Socket),
+        7 => Some(Type::Symlink),
+        _ => return Structure::Directory.corrupt("file_type", number),
+    })
+}
