@@ -309,6 +309,7 @@ pub struct Inode {
     xattr_block: Option<Pblk>,
     content: Content,
     seed: Seed,
+    fields_end: usize,
 }
 
 impl Inode {
@@ -460,6 +461,15 @@ impl Inode {
             && self.flags.contains(Flags::INDEX)
             && volume.features().compat.contains(Compat::DIR_INDEX)
     }
+
+    /// The bytes after the newer fields, for extended attributes. Without newer fields what
+    /// follows was never taken, and is not to be looked into.
+    pub(super) fn xattr_area<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        match bytes.get(self.fields_end..) {
+            Some(area) if self.fields_end > GOOD_OLD_LEN => area,
+            _ => &[],
+        }
+    }
 }
 
 /// Where the fields end of an inode that is so long; before that of the inode.
@@ -571,6 +581,7 @@ impl RawInode {
                 Type::Fifo | Type::Socket => Content::Nothing,
             },
             seed,
+            fields_end,
         })
     }
 

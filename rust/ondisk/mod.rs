@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod acl;
 mod block;
 mod bytes;
 mod checksum;
@@ -35,6 +36,7 @@ mod layout;
 mod settings;
 mod superblock;
 mod units;
+pub mod xattr;
 
 pub use block::Block;
 pub use checksum::{

@@ -9,6 +9,7 @@ mod common;
 mod numbers;
 mod support;
 
+mod acl;
 mod dir;
 mod extent;
 mod group;
@@ -17,3 +18,4 @@ mod htree;
 mod inode;
 mod layout;
 mod settings;
+mod xattr;
