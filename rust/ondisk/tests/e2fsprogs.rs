@@ -4,10 +4,16 @@
 //! `dumpe2fs` in the path, and are ignored unless asked for: `cargo test -- --include-ignored`.
 
 mod common;
+#[path = "common/image.rs"]
+mod image;
 
 use common::{
     Bytes,
     Crc, //
+};
+use image::{
+    Image,
+    DEFAULT, //
 };
 use ondisk::{
     Compat,
@@ -17,42 +23,12 @@ use ondisk::{
 };
 use std::{
     collections::HashMap,
-    env,
-    fs::{
-        self,
-        File, //
-    },
+    fs::File,
     os::unix::fs::FileExt,
-    path::PathBuf,
-    process::{
-        self,
-        Command, //
-    },
+    process::Command, //
 };
 
-/// The features that `mke2fs` 1.47 gives by default, whatever this machine's mke2fs.conf says.
-const DEFAULT: &str = "none,has_journal,ext_attr,resize_inode,dir_index,orphan_file,filetype,\
-    extent,64bit,flex_bg,metadata_csum,metadata_csum_seed,sparse_super,large_file,huge_file,\
-    dir_nlink,extra_isize";
-
-/// A volume in a file that goes away with the value.
-struct Image(PathBuf);
-
 impl Image {
-    fn new(name: &str, len: u64, options: &[&str]) -> Self {
-        let name = format!("stablefs-{}-{name}", process::id());
-        let image = Self(env::temp_dir().join(name));
-        File::create(&image.0).unwrap().set_len(len).unwrap();
-        let mke2fs = Command::new("mke2fs")
-            .args(["-q", "-t", "ext4"])
-            .args(options)
-            .arg(&image.0)
-            .output()
-            .unwrap();
-        assert!(mke2fs.status.success(), "{mke2fs:?}");
-        image
-    }
-
     fn superblock(&self) -> Bytes {
         let mut bytes = [0; Superblock::LEN];
         let file = File::open(&self.0).unwrap();
@@ -78,13 +54,6 @@ impl Image {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.into(), value.trim().into()))
             .collect()
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        // A file that stays behind in the temporary directory fails no test.
-        let _ = fs::remove_file(&self.0);
     }
 }
 
