@@ -43,6 +43,7 @@ modules: host-packages ## Build stablefs.ko into build/module-stock [KDIR=tree: 
 modules_install:
 	@echo "modules_install needs KDIR=, such as make modules_install KDIR=/lib/modules/\$$(uname -r)/build"; exit 2
 else
+modules_install: ## Install the module that was built with KDIR=, as root
 modules modules_install: kdir-can-rust
 	$(MAKE) -C '$(KDIR)' M=$(CURDIR) MO=$(CURDIR)/build/module-kdir STABLEFS_CONTROL='$(CONTROL)' $@
 

@@ -21,6 +21,8 @@ CLONE_INSIDE = re.compile(r"(?<![\w.-])/src/")
 
 ENTER = """\
 set -e
+# An ordinary user's has no sbin, where chroot is.
+PATH=$PATH:/usr/sbin:/sbin
 root=$1; shift
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
