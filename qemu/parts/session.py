@@ -142,7 +142,7 @@ class Session:
             "leak_scan": "yes" if request.leak_scan else "no",
         }
         machine.configure("settings", "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
-        machine.configure("command", " ".join(shlex.quote(word) for word in request.command) + "\n")
+        machine.configure("command", shlex.join(request.command) + "\n")
         machine.append()
         self.process = subprocess.Popen(
             machine.argv,

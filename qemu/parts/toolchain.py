@@ -9,7 +9,6 @@ import functools
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 
 from . import host, progress, store
@@ -132,7 +131,3 @@ def run(title, command, binds, log, lines_expected=0, environment=None, advice="
 def call(command, binds, environment=None, **kwargs):
     """Run a short command in the root with the caller's own streams; returns its status."""
     return subprocess.run(enter(command, binds, environment), **kwargs)
-
-
-def shell_words(words):
-    return " ".join(shlex.quote(word) for word in words)
