@@ -26,7 +26,6 @@ mod fs;
 mod kernel;
 pub mod ondisk;
 
-use crate::kernel::vfs;
 use ::kernel::prelude::*;
 
 module! {
@@ -40,7 +39,7 @@ module! {
 
 /// The module, as long as it is loaded.
 struct Stablefs {
-    _registration: vfs::Registration,
+    _registration: fs::Registration,
     #[cfg(any(
         stablefs_control = "leak_on_exit",
         stablefs_control = "leak_object_on_exit"

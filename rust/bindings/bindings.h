@@ -11,7 +11,14 @@
 #include <linux/iomap.h>
 #include <linux/jbd2.h>
 #include <linux/journal-head.h>
+#include <linux/sort.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;
+static const unsigned int STABLEFS_CONST_S_SYNC = S_SYNC;
+static const unsigned int STABLEFS_CONST_S_NOATIME = S_NOATIME;
+static const unsigned int STABLEFS_CONST_S_APPEND = S_APPEND;
+static const unsigned int STABLEFS_CONST_S_IMMUTABLE = S_IMMUTABLE;
+static const unsigned int STABLEFS_CONST_S_DIRSYNC = S_DIRSYNC;
+static const unsigned int STABLEFS_CONST_S_DAX = S_DAX;

@@ -6,9 +6,17 @@
 
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
+#include <linux/compat.h>
 #include <linux/fs.h>
 #include <linux/ratelimit.h>
+#include <linux/slab.h>
 #include <linux/string.h>
+
+struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
+					   struct kmem_cache *cache)
+{
+	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
 
 loff_t stablefs_shim_bdev_nr_bytes(struct block_device *bdev)
 {
@@ -18,6 +26,91 @@ loff_t stablefs_shim_bdev_nr_bytes(struct block_device *bdev)
 void stablefs_shim_brelse(struct buffer_head *bh)
 {
 	brelse(bh);
+}
+
+bool stablefs_shim_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
+{
+	return dentry->d_name.name;
+}
+
+size_t stablefs_shim_dentry_name_len(const struct dentry *dentry)
+{
+	return dentry->d_name.len;
+}
+
+bool stablefs_shim_dir_emit(struct dir_context *ctx, const char *name,
+			    int namelen, u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, namelen, ino, type);
+}
+
+/* Whether a directory's positions have to fit into 32 bits. */
+bool stablefs_shim_file_is_32bit_api(const struct file *file)
+{
+	if (file->f_mode & (FMODE_32BITHASH | FMODE_64BITHASH))
+		return file->f_mode & FMODE_32BITHASH;
+	return in_compat_syscall();
+}
+
+void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
+{
+	i_gid_write(inode, gid);
+}
+
+loff_t stablefs_shim_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void stablefs_shim_i_uid_write(struct inode *inode, uid_t uid)
+{
+	i_uid_write(inode, uid);
+}
+
+void stablefs_shim_init_special_inode(struct inode *inode, umode_t mode,
+				      unsigned int major, unsigned int minor)
+{
+	init_special_inode(inode, mode, MKDEV(major, minor));
+}
+
+/* A slab for inodes; ctor initialises each when its memory is first taken. */
+struct kmem_cache *stablefs_shim_inode_cache_create(const char *name,
+						    unsigned int size,
+						    unsigned int align,
+						    void (*ctor)(void *))
+{
+	return kmem_cache_create(name, size, align,
+				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
+}
+
+void stablefs_shim_inode_set_atime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_atime(inode, sec, nsec);
+}
+
+void stablefs_shim_inode_set_cached_link(struct inode *inode, char *link, int len)
+{
+	inode_set_cached_link(inode, link, len);
+}
+
+void stablefs_shim_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_ctime(inode, sec, nsec);
+}
+
+void stablefs_shim_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_mtime(inode, sec, nsec);
+}
+
+unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
+{
+	return inode_state_read_once(inode);
 }
 
 /*
@@ -44,4 +137,15 @@ bool stablefs_shim_ratelimit(void)
 struct buffer_head *stablefs_shim_sb_bread(struct super_block *sb, sector_t block)
 {
 	return sb_bread(sb, block);
+}
+
+void stablefs_shim_super_set_sysfs_name_bdev(struct super_block *sb)
+{
+	super_set_sysfs_name_bdev(sb);
+}
+
+void stablefs_shim_super_set_uuid(struct super_block *sb, const u8 *uuid,
+				  unsigned int len)
+{
+	super_set_uuid(sb, uuid, len);
 }

@@ -2,6 +2,17 @@
 
 //! The filesystem: what to do with a volume. How, [`crate::kernel`] knows; what is on it,
 //! [`crate::ondisk`].
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`mount`] | from a device to a root, or a refusal |
+//! | [`volume`] | what is kept for a mounted volume |
+//! | [`metadata`] | blocks of metadata: read, copied, blamed |
+//! | [`inode`] | inodes of the disk as inodes of the VFS |
+//! | [`map`] | where the blocks of a file are |
+//! | [`namei`] | names, looked up |
+//! | [`htree`] | the leaves of an indexed directory |
+//! | [`dir`] | directories, read |
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -12,10 +23,19 @@
     clippy::unwrap_used
 )]
 
+mod dir;
+mod file;
+mod htree;
+mod inode;
+mod map;
+mod metadata;
 mod mount;
+mod namei;
+mod volume;
 
 use crate::{
     kernel::{
+        self,
         crc32c::crc32c,
         vfs, //
     },
@@ -23,12 +43,22 @@ use crate::{
 };
 use ::kernel::prelude::*;
 
-static STABLEFS: vfs::FileSystem<mount::Stablefs> = vfs::FileSystem::new(&crate::THIS_MODULE);
+static STABLEFS: vfs::FileSystem<Stablefs> = vfs::FileSystem::new(&crate::THIS_MODULE);
 
 /// Makes volumes mountable, for as long as the value is kept.
-pub(crate) fn register() -> Result<vfs::Registration> {
+pub(crate) fn register() -> Result<Registration> {
     STABLEFS.register()
 }
+
+/// Keeps volumes mountable.
+pub(crate) type Registration = vfs::Registration<Stablefs>;
+
+/// The filesystem type.
+pub(crate) struct Stablefs;
+
+type SuperBlock = kernel::super_block::SuperBlock<Stablefs>;
+type Inode = kernel::inode::Inode<Stablefs>;
+type File = kernel::file::File<Stablefs>;
 
 /// The kernel's CRC-32C.
 struct KernelCrc32c;

@@ -9,9 +9,12 @@
 //!
 //! C header: [include/linux/buffer_head.h](srctree/include/linux/buffer_head.h)
 
-use super::vfs::NewSuperBlock;
+use super::super_block::OnDevice;
 use crate::bindings;
-use ::kernel::prelude::*;
+use ::kernel::{
+    alloc,
+    prelude::*, //
+};
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -29,7 +32,7 @@ pub(crate) struct BdevAddr(pub(crate) u64);
 pub(crate) struct Buffer<'sb> {
     bh: NonNull<bindings::buffer_head>,
     start: u64,
-    _sb: PhantomData<&'sb NewSuperBlock<'sb>>,
+    _sb: PhantomData<&'sb OnDevice>,
 }
 
 impl<'sb> Buffer<'sb> {
@@ -43,10 +46,10 @@ impl<'sb> Buffer<'sb> {
     /// # Context
     ///
     /// Sleeps.
-    pub(crate) fn sb_bread(sb: &'sb NewSuperBlock<'_>, addr: BdevAddr) -> Result<Self> {
+    pub(crate) fn sb_bread(sb: &'sb OnDevice, addr: BdevAddr) -> Result<Self> {
         let block_size = u64::from(sb.block_size().ok_or(EINVAL)?.get());
         let block = addr.0 / block_size;
-        // SAFETY: `NewSuperBlock` guarantees an open device; the block size is not 0.
+        // SAFETY: `OnDevice` guarantees an open device; the block size is not 0.
         let bh = unsafe { bindings::sb_bread(sb.as_ptr(), block) };
         // INVARIANT: C returns a reference to a buffer that is up to date, or null.
         Ok(Self {
@@ -63,23 +66,44 @@ impl<'sb> Buffer<'sb> {
     ///
     /// `EINVAL` unless all of them lie in this block.
     pub(crate) fn copy_to_slice(&self, addr: BdevAddr, to: &mut [u8]) -> Result {
+        let from = self.bytes(addr, to.len())?;
+        // SAFETY: `from` is valid for reads, `to` for writes, of that many bytes; nobody else can
+        // have the memory of `to`. What others write to the buffer meanwhile is no data race of
+        // ours, as C reads it.
+        unsafe { bindings::memcpy_racy(to.as_mut_ptr().cast(), from.cast(), to.len()) };
+        Ok(())
+    }
+
+    /// Copies `len` bytes from `addr` on to memory of their own.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` unless all of them lie in this block; `ENOMEM`.
+    pub(crate) fn to_vec(&self, addr: BdevAddr, len: usize, flags: alloc::Flags) -> Result<KVec<u8>> {
+        let from = self.bytes(addr, len)?;
+        let mut to: KVec<u8> = KVec::with_capacity(len, flags)?;
+        // SAFETY: `from` is valid for reads, `to` for writes, of that many bytes; else as in
+        // `copy_to_slice`.
+        unsafe { bindings::memcpy_racy(to.as_mut_ptr().cast(), from.cast(), len) };
+        // SAFETY: So many bytes have been written, and there is room for them.
+        unsafe { to.inc_len(len) };
+        Ok(to)
+    }
+
+    /// Where `len` bytes from `addr` on are, as long as `self`.
+    fn bytes(&self, addr: BdevAddr, len: usize) -> Result<*const c_char> {
         // SAFETY: Valid by the type invariants; the field does not change while referenced.
         let data = unsafe { (*self.bh.as_ptr()).b_data };
         // SAFETY: As before.
         let size = unsafe { (*self.bh.as_ptr()).b_size };
         let skip = addr.0.checked_sub(self.start).ok_or(EINVAL)?;
         let skip = usize::try_from(skip).map_err(|_| EINVAL)?;
-        let end = skip.checked_add(to.len()).ok_or(EINVAL)?;
+        let end = skip.checked_add(len).ok_or(EINVAL)?;
         if end > size {
             return Err(EINVAL);
         }
         // SAFETY: The buffer has `size` bytes, of which `skip..end` are a part.
-        let from = unsafe { data.add(skip) };
-        // SAFETY: `from` is valid for reads, `to` for writes, of that many bytes; nobody else can
-        // have the memory of `to`. What others write to the buffer meanwhile is no data race of
-        // ours, as C reads it.
-        unsafe { bindings::memcpy_racy(to.as_mut_ptr().cast(), from.cast(), to.len()) };
-        Ok(())
+        Ok(unsafe { data.add(skip) })
     }
 }
 

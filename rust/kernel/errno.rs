@@ -23,6 +23,16 @@ pub(crate) fn eopnotsupp() -> Error {
     new(bindings::EOPNOTSUPP)
 }
 
+/// The inode is not, or no longer, the one that was meant (`ESTALE`).
+pub(crate) fn estale() -> Error {
+    new(bindings::ESTALE)
+}
+
+/// A name is longer than names can be (`ENAMETOOLONG`).
+pub(crate) fn enametoolong() -> Error {
+    new(bindings::ENAMETOOLONG)
+}
+
 fn new(errno: u32) -> Error {
     // CAST: the numbers above are at most `MAX_ERRNO`, 4095.
     Error::from_errno(-(errno as c_int))

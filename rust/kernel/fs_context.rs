@@ -13,7 +13,12 @@
 
 use super::{
     ret,
-    vfs::NewSuperBlock, //
+    super_block::{
+        self,
+        NewSuperBlock,
+        Rooted, //
+    },
+    vfs::FileSystemType, //
 };
 use crate::bindings;
 use ::kernel::{
@@ -21,7 +26,6 @@ use ::kernel::{
     prelude::*, //
 };
 use core::{
-    convert::Infallible,
     fmt,
     marker::PhantomData,
     ptr::NonNull, //
@@ -43,10 +47,8 @@ pub(crate) trait Operations: 'static {
 }
 
 /// Fills a new superblock; C hands the function to `get_tree_bdev()`.
-pub(crate) trait FillSuper: 'static {
+pub(crate) trait FillSuper: FileSystemType {
     /// Reads the volume on the superblock's device and gives the superblock its root.
-    ///
-    /// Nothing here can make a root yet, so success is a type without values.
     ///
     /// # Errors
     ///
@@ -55,7 +57,7 @@ pub(crate) trait FillSuper: 'static {
     /// # Context
     ///
     /// May sleep. `s_umount` of the superblock is held exclusively.
-    fn fill_super(sb: NewSuperBlock<'_>, fc: &FsContext<'_>) -> Result<Infallible>;
+    fn fill_super<'a>(sb: NewSuperBlock<'a, Self>, fc: &FsContext<'_>) -> Result<Rooted<'a>>;
 }
 
 /// A context without operations, in `init_fs_context()`.
@@ -186,8 +188,8 @@ unsafe extern "C" fn fill_super<T: FillSuper>(
     let sb = unsafe { NonNull::new_unchecked(sb) };
     // SAFETY: `get_tree_bdev()` passes the context that `GetTree::get_tree_bdev` gave it.
     let fc = unsafe { NonNull::new_unchecked(fc) };
-    // SAFETY: By the contract of this function, for the length of this call.
-    let sb = unsafe { NewSuperBlock::from_raw(sb) };
     // INVARIANT: The `GetTree` that lends the context to `get_tree_bdev()` outlives this call.
-    ret::int(T::fill_super(sb, &FsContext(fc, PhantomData)))
+    let fc = FsContext(fc, PhantomData);
+    // SAFETY: By the contract of this function, for the length of this call.
+    unsafe { super_block::fill(sb, |sb| T::fill_super(sb, &fc)) }
 }

@@ -5,13 +5,13 @@
 //! C header: [include/linux/printk.h](srctree/include/linux/printk.h),
 //! [include/linux/ratelimit.h](srctree/include/linux/ratelimit.h)
 
-use super::vfs::NewSuperBlock;
+use super::super_block::OnDevice;
 use crate::bindings;
 use ::kernel::prelude::*;
 use core::fmt;
 
 /// Prints a line at level error, unless this and other lines of this module came too fast of late.
-pub(crate) fn err(sb: &NewSuperBlock<'_>, message: fmt::Arguments<'_>) {
+pub(crate) fn err(sb: &OnDevice, message: fmt::Arguments<'_>) {
     // SAFETY: The function has no preconditions.
     if !unsafe { bindings::ratelimit() } {
         return;

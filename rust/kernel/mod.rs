@@ -7,10 +7,17 @@
 //! Two things are called `kernel`: the crate is `::kernel`, this module `crate::kernel`, and no
 //! path leaves out what comes before.
 
+pub(crate) mod address_space;
 pub(crate) mod buffer;
 pub(crate) mod crc32c;
+pub(crate) mod dentry;
+pub(crate) mod dir;
 pub(crate) mod errno;
+pub(crate) mod file;
 pub(crate) mod fs_context;
+pub(crate) mod inode;
 pub(crate) mod log;
 mod ret;
+pub(crate) mod sort;
+pub(crate) mod super_block;
 pub(crate) mod vfs;

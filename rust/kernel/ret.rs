@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Results as C functions return them, one function for each C return type.
+//! Results as C functions return them, one function for each C return type, and back.
 
 use ::kernel::prelude::*;
 
@@ -9,5 +9,25 @@ pub(super) fn int<T>(result: Result<T>) -> c_int {
     match result {
         Ok(_) => 0,
         Err(error) => error.to_errno(),
+    }
+}
+
+/// A pointer, or an error number as one.
+pub(super) fn pointer<T>(result: Result<*mut T>) -> *mut T {
+    result.unwrap_or_else(|error| error.to_ptr())
+}
+
+/// A position, or an error number below 0.
+pub(super) fn loff_t(result: Result<i64>) -> i64 {
+    result.unwrap_or_else(|error| error.to_errno().into())
+}
+
+/// The position, or the error, that C returned.
+pub(super) fn to_loff_t(pos: i64) -> Result<i64> {
+    if pos >= 0 {
+        Ok(pos)
+    } else {
+        // CAST: C returns no other negative numbers than `-MAX_ERRNO` and above.
+        Err(Error::from_errno(pos as c_int))
     }
 }

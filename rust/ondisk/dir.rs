@@ -78,6 +78,12 @@ impl<'a> Entry<'a> {
         self.pos
     }
 
+    /// Where in its block the name begins, in bytes.
+    pub fn name_pos(&self) -> usize {
+        // OVERFLOW: less than a block.
+        self.pos.saturating_add(HEADER_LEN)
+    }
+
     /// The inode that has the name.
     pub fn ino(&self) -> Ino {
         self.ino

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Blocks of metadata: place → private copy → parsed, or blamed.
+//!
+//! What is wrong on the disk is written to the log once, where it is seen: which inode, which
+//! block, which field. Callers get an error number, and add nothing.
+
+use crate::{
+    kernel::{
+        buffer::{
+            BdevAddr,
+            Buffer, //
+        },
+        errno, log,
+        super_block::OnDevice, //
+    },
+    ondisk::{
+        self,
+        Block,
+        InBlock,
+        Ino,
+        Pblk, //
+    },
+};
+use ::kernel::prelude::*;
+use core::fmt;
+
+/// Where something wrong was seen.
+#[derive(Clone, Copy, Default)]
+pub(super) struct At {
+    /// In, or on behalf of, which inode.
+    pub(super) ino: Option<Ino>,
+    /// In which block of the volume.
+    pub(super) pblk: Option<Pblk>,
+}
+
+impl At {
+    /// In a block of an inode.
+    pub(super) fn block(ino: Ino, pblk: Pblk) -> Self {
+        Self {
+            ino: Some(ino),
+            pblk: Some(pblk),
+        }
+    }
+
+    /// In an inode.
+    pub(super) fn inode(ino: Ino) -> Self {
+        Self {
+            ino: Some(ino),
+            pblk: None,
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.ino, self.pblk) {
+            (Some(ino), Some(pblk)) => write!(f, "inode {}, block {}", ino.get(), pblk.0),
+            (Some(ino), None) => write!(f, "inode {}", ino.get()),
+            (None, Some(pblk)) => write!(f, "block {}", pblk.0),
+            (None, None) => f.write_str("volume"),
+        }
+    }
+}
+
+/// Reports what the format does not allow, and gives the error number for it.
+pub(super) fn blame(sb: &OnDevice, at: At, error: ondisk::Error) -> Error {
+    log::err(sb, format_args!("{at}: {error}"));
+    match error {
+        ondisk::Error::NotExt4 { .. } | ondisk::Error::Corrupt { .. } => errno::efscorrupted(),
+        ondisk::Error::BadChecksum { .. } => errno::efsbadcrc(),
+        ondisk::Error::Unsupported(_) => errno::eopnotsupp(),
+    }
+}
+
+/// Reports what is wrong between one structure and another.
+pub(super) fn corrupt(sb: &OnDevice, at: At, what: fmt::Arguments<'_>) -> Error {
+    log::err(sb, format_args!("{at}: {what}"));
+    errno::efscorrupted()
+}
+
+/// Reports that a block could not be read.
+fn unreadable(sb: &OnDevice, at: At, error: Error) -> Error {
+    if error != ENOMEM {
+        log::err(sb, format_args!("{at}: cannot be read"));
+    }
+    error
+}
+
+/// A copy of a block of metadata.
+pub(super) struct MetaBlock {
+    /// Where it is.
+    pub(super) pblk: Pblk,
+    bytes: KVec<u8>,
+}
+
+impl MetaBlock {
+    /// Reads block `pblk`, which has to be one of the volume, on behalf of `ino`.
+    pub(super) fn read(
+        sb: &OnDevice,
+        superblock: &ondisk::Superblock,
+        ino: Ino,
+        pblk: Pblk,
+    ) -> Result<Self> {
+        let place = InBlock {
+            pblk,
+            start: 0,
+            len: superblock.block_size().bytes().get(),
+        };
+        let bytes = read(sb, superblock, At::block(ino, pblk), place)?;
+        Ok(Self { pblk, bytes })
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The block.
+    pub(super) fn block(&self) -> Result<Block<'_>> {
+        Block::new(&self.bytes).ok_or(EINVAL)
+    }
+}
+
+/// Reads a part of a block of the volume.
+pub(super) fn read(
+    sb: &OnDevice,
+    superblock: &ondisk::Superblock,
+    at: At,
+    place: InBlock,
+) -> Result<KVec<u8>> {
+    let start = place
+        .pblk
+        .0
+        .checked_mul(superblock.block_size().bytes().get().into())
+        .and_then(|start| start.checked_add(place.start.into()));
+    let addr = BdevAddr(start.ok_or(EINVAL)?);
+    let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
+    Buffer::sb_bread(sb, addr)
+        .and_then(|buffer| buffer.to_vec(addr, len, GFP_KERNEL))
+        .map_err(|error| unreadable(sb, at, error))
+}

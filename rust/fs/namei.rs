@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names, looked up.
+
+use super::{
+    dir, htree,
+    inode::iget,
+    metadata::{
+        self,
+        At, //
+    },
+    Inode, Stablefs,
+};
+use crate::{
+    kernel::{
+        dentry::{
+            Dentry,
+            Unhashed, //
+        },
+        errno,
+        inode, //
+    },
+    ondisk::{
+        dir::NAME_LEN,
+        Ino,
+        Lblk, //
+    },
+};
+use ::kernel::prelude::*;
+use core::ops::ControlFlow;
+
+/// Operations on directories.
+pub(super) struct Operations;
+
+#[vtable]
+impl inode::Operations for Operations {
+    type FileSystem = Stablefs;
+
+    fn lookup(dir: &Inode, dentry: Unhashed<'_, Stablefs>) -> Result<Option<Dentry<Stablefs>>> {
+        if dentry.name().len() > NAME_LEN {
+            return Err(errno::enametoolong());
+        }
+        let inode = match find(dir, dentry.name())? {
+            None => None,
+            Some(ino) if ino == dir.ino() => {
+                return Err(metadata::corrupt(
+                    dir.sb(),
+                    At::inode(dir.ino()),
+                    format_args!("directory has a name in itself"),
+                ));
+            }
+            Some(ino) => Some(iget(dir.sb(), ino).map_err(|error| {
+                if error != errno::estale() {
+                    return error;
+                }
+                metadata::corrupt(
+                    dir.sb(),
+                    At::inode(dir.ino()),
+                    format_args!("directory has a name for inode {}, which is free", ino.get()),
+                )
+            })?),
+        };
+        dentry.d_splice_alias(inode)
+    }
+}
+
+/// The number of the inode that has a name in a directory.
+///
+/// # Errors
+///
+/// What reading and checking the directory says.
+pub(super) fn find(dir: &Inode, name: &[u8]) -> Result<Option<Ino>> {
+    if !dir.disk().is_indexed(dir.sb().volume()) {
+        for lblk in dir::lblks(dir) {
+            if let Some(ino) = find_in_leaf(dir, lblk, name)? {
+                return Ok(Some(ino));
+            }
+        }
+        return Ok(None);
+    }
+    if name == b".." {
+        return htree::parent(dir).map(Some);
+    }
+    let found = htree::for_each_leaf(
+        dir,
+        |hasher| hasher.hash(name),
+        |leaf| {
+            if let Some(ino) = find_in_leaf(dir, leaf.lblk, name)? {
+                return Ok(ControlFlow::Break(Some(ino)));
+            }
+            Ok(match leaf.next {
+                Some(next) if next.continues(leaf.hash) => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(None),
+            })
+        },
+    )?;
+    Ok(match found {
+        ControlFlow::Break(found) => found,
+        ControlFlow::Continue(()) => None,
+    })
+}
+
+fn find_in_leaf(dir: &Inode, lblk: Lblk, name: &[u8]) -> Result<Option<Ino>> {
+    let block = dir::read_block(dir, lblk)?;
+    let found = dir::leaf(dir, lblk, &block)?
+        .find(name)
+        .map_err(|error| metadata::blame(dir.sb(), At::block(dir.ino(), block.pblk), error))?;
+    Ok(found.map(|entry| entry.ino()))
+}

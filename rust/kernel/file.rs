@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Open files, and their operations.
+//!
+//! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
+
+use super::{
+    dir::DirContext,
+    inode::Inode,
+    ret,
+    vfs::FileSystemType, //
+};
+use crate::bindings;
+use ::kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    types::Opaque, //
+};
+use core::marker::PhantomData;
+
+/// An open file of a volume of type `T`.
+///
+/// # Invariants
+///
+/// The file is valid, and of an [`Inode<T>`].
+#[repr(transparent)]
+pub(crate) struct File<T>(Opaque<bindings::file>, PhantomData<T>);
+
+/// Where a seek goes from, as `lseek()` has it.
+#[derive(Clone, Copy)]
+pub(crate) struct Whence(c_int);
+
+impl<T: FileSystemType> File<T> {
+    /// # Safety
+    ///
+    /// `file` has to be as the type wants it, for `'a`.
+    pub(super) unsafe fn from_raw<'a>(file: *mut bindings::file) -> &'a Self {
+        // SAFETY: By the contract of this function; the layout is that of the C type.
+        unsafe { &*file.cast() }
+    }
+
+    /// The file, for use within `rust/kernel`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.0.get()
+    }
+
+    /// Its inode.
+    pub(crate) fn inode(&self) -> &Inode<T> {
+        // SAFETY: Valid by the type invariants; constant.
+        let inode = unsafe { (*self.as_ptr()).f_inode };
+        // SAFETY: By the type invariants; the file has a reference.
+        unsafe { Inode::from_raw(inode) }
+    }
+
+    /// Whether positions in a directory have to fit into 32 bits, for the program or the NFS client
+    /// that reads it.
+    pub(crate) fn is_32bit_api(&self) -> bool {
+        // SAFETY: Valid by the type invariants; constant but for bits that are not looked at.
+        unsafe { bindings::file_is_32bit_api(self.as_ptr()) }
+    }
+
+    /// A number that a filesystem can keep for each open file; 0 at first.
+    pub(crate) fn private_number(&self) -> usize {
+        self.private().load(Relaxed)
+    }
+
+    /// Changes that number.
+    pub(crate) fn set_private_number(&self, number: usize) {
+        self.private().store(number, Relaxed);
+    }
+
+    fn private(&self) -> &Atomic<usize> {
+        // SAFETY: Valid by the type invariants. No file of this module has other private data, and
+        // C does not look at them.
+        unsafe {
+            Atomic::from_ptr((&raw mut (*self.as_ptr()).private_data).cast::<usize>())
+        }
+    }
+
+    /// Moves the position within a file of which the end, for `SEEK_END`, is `eof`, to at most
+    /// `maxsize`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`; `ENXIO`.
+    pub(crate) fn generic_file_llseek_size(
+        &self,
+        pos: i64,
+        whence: Whence,
+        maxsize: i64,
+        eof: i64,
+    ) -> Result<i64> {
+        // SAFETY: The file is valid by the type invariants.
+        let pos = unsafe {
+            bindings::generic_file_llseek_size(self.as_ptr(), pos, whence.0, maxsize, eof)
+        };
+        ret::to_loff_t(pos)
+    }
+}
+
+/// Operations on files, as C's `struct file_operations`.
+#[vtable]
+pub(crate) trait Operations: Sized + 'static {
+    /// The filesystem whose files these are.
+    type FileSystem: FileSystemType;
+
+    /// Gives the entries of a directory to `ctx`, from its position on, until it takes no more.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return if nothing was given.
+    ///
+    /// # Context
+    ///
+    /// The directory's `i_rwsem` is held shared, and nobody else reads through this file.
+    fn iterate_shared(_file: &File<Self::FileSystem>, _ctx: &mut DirContext<'_>) -> Result {
+        Err(ENOTDIR)
+    }
+
+    /// Moves the position.
+    ///
+    /// # Errors
+    ///
+    /// What `lseek()` shall return.
+    fn llseek(_file: &File<Self::FileSystem>, _pos: i64, _whence: Whence) -> Result<i64> {
+        Err(ESPIPE)
+    }
+}
+
+/// The table of the operations of a file.
+pub(crate) struct Ops<T>(*const bindings::file_operations, PhantomData<T>);
+
+impl<T: FileSystemType> Ops<T> {
+    /// Those of `U`.
+    pub(crate) const fn new<U: Operations<FileSystem = T>>() -> Self {
+        Self(&OperationsTable::<U>::TABLE, PhantomData)
+    }
+
+    /// The table, static.
+    pub(super) fn as_ptr(&self) -> *const bindings::file_operations {
+        self.0
+    }
+}
+
+struct OperationsTable<U>(PhantomData<U>);
+
+impl<U: Operations> OperationsTable<U> {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        // `THIS_MODULE` of the type that the superblock holds keeps the table in memory.
+        llseek: if U::HAS_LLSEEK {
+            Some(Self::llseek)
+        } else {
+            None
+        },
+        read: if U::HAS_ITERATE_SHARED {
+            Some(bindings::generic_read_dir)
+        } else {
+            None
+        },
+        iterate_shared: if U::HAS_ITERATE_SHARED {
+            Some(Self::iterate_shared)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
+    unsafe extern "C" fn llseek(file: *mut bindings::file, pos: i64, whence: c_int) -> i64 {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        ret::loff_t(U::llseek(file, pos, Whence(whence)))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is an open directory of type `U::FileSystem`, whose `i_rwsem`
+    /// is held, and `ctx` the caller's alone.
+    unsafe extern "C" fn iterate_shared(
+        file: *mut bindings::file,
+        ctx: *mut bindings::dir_context,
+    ) -> c_int {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        // SAFETY: By the contract of this function.
+        let mut ctx = unsafe { DirContext::from_raw(ctx) };
+        ret::int(U::iterate_shared(file, &mut ctx))
+    }
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Superblocks.
+//!
+//! new → filled → rooted
+//!
+//! [`OnDevice`] is what all of them are: a superblock with an open block device. A [`NewSuperBlock`]
+//! lacks data, which its filling gives it, and is then a [`SuperBlock`], which lives until the
+//! volume is unmounted.
+//!
+//! C header: [include/linux/fs/super_types.h](srctree/include/linux/fs/super_types.h)
+
+use super::{
+    inode::{
+        self,
+        Inode, //
+    },
+    ret,
+    vfs::FileSystemType, //
+};
+use crate::bindings;
+use ::kernel::{
+    prelude::*,
+    sync::aref::ARef,
+    types::Opaque, //
+};
+use core::{
+    marker::PhantomData,
+    num::NonZeroU32,
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+/// A superblock with its block device.
+///
+/// # Invariants
+///
+/// The superblock is valid, and its block device is open.
+#[repr(transparent)]
+pub(crate) struct OnDevice(Opaque<bindings::super_block>);
+
+// SAFETY: What is read through a shared reference is constant, or read as C reads it.
+unsafe impl Sync for OnDevice {}
+
+impl OnDevice {
+    /// The superblock, for use within `rust/kernel`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.0.get()
+    }
+
+    /// The name of the filesystem type, valid as long as `self`.
+    pub(super) fn type_name(&self) -> *const c_char {
+        // SAFETY: Valid by the type invariants.
+        let s_type = unsafe { (*self.as_ptr()).s_type };
+        // SAFETY: The superblock has a reference on the module that the type is in.
+        unsafe { (*s_type).name }
+    }
+
+    /// The name of the block device, valid as long as `self`.
+    pub(super) fn id(&self) -> *const c_char {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (&raw const (*self.as_ptr()).s_id).cast() }
+    }
+
+    /// The block device, open as long as `self`.
+    pub(super) fn bdev(&self) -> *mut bindings::block_device {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.as_ptr()).s_bdev }
+    }
+
+    /// Whether it is, or is to be, mounted read-only.
+    pub(crate) fn sb_rdonly(&self) -> bool {
+        // SAFETY: Valid by the type invariants. C changes the flags with `s_umount` held, and reads
+        // them without.
+        let s_flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
+        s_flags & bindings::SB_RDONLY != 0
+    }
+
+    /// Bytes of the block device.
+    pub(crate) fn bdev_nr_bytes(&self) -> u64 {
+        // SAFETY: Open by the type invariants.
+        let bytes = unsafe { bindings::bdev_nr_bytes(self.bdev()) };
+        // CAST: sectors of a device times 512 are never negative.
+        bytes as u64
+    }
+
+    /// Whether the block device cannot be written to.
+    pub(crate) fn bdev_read_only(&self) -> bool {
+        // SAFETY: Open by the type invariants.
+        unsafe { bindings::bdev_read_only(self.bdev()) }
+    }
+
+    /// The block size, in bytes. There is none as long as none has been set that the device can
+    /// have: `setup_bdev_super()` tries, and does not say whether it could.
+    pub(crate) fn block_size(&self) -> Option<NonZeroU32> {
+        // SAFETY: Valid by the type invariants.
+        let s_blocksize = unsafe { (*self.as_ptr()).s_blocksize };
+        u32::try_from(s_blocksize).ok().and_then(NonZeroU32::new)
+    }
+}
+
+/// A superblock that is being filled: nobody has seen it yet.
+///
+/// # Invariants
+///
+/// The superblock is that of an [`OnDevice`], of type `T`, without data, and `s_umount` is held
+/// exclusively, for `'a`.
+pub(crate) struct NewSuperBlock<'a, T>(
+    NonNull<bindings::super_block>,
+    PhantomData<(&'a mut (), fn(T))>,
+);
+
+impl<T> Deref for NewSuperBlock<'_, T> {
+    type Target = OnDevice;
+
+    fn deref(&self) -> &OnDevice {
+        // SAFETY: By the type invariants, as long as `self`.
+        unsafe { self.0.cast().as_ref() }
+    }
+}
+
+/// What a volume has to say of itself to the VFS.
+pub(crate) struct Params {
+    /// `s_magic`, as `statfs()` reports it.
+    pub(crate) magic: u32,
+    /// Bytes of the largest file; less than 2^63.
+    pub(crate) maxbytes: u64,
+    /// Nanoseconds between one time stamp and the next.
+    pub(crate) time_gran: u32,
+    /// The first second that a time stamp can have.
+    pub(crate) time_min: i64,
+    /// And the last.
+    pub(crate) time_max: i64,
+    /// The volume's name for programs.
+    pub(crate) uuid: [u8; 16],
+}
+
+impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
+    /// # Safety
+    ///
+    /// For the lifetime of the value, `sb` has to be valid, new, of type `T`, with its block device
+    /// open and `s_umount` held exclusively, as `setup_bdev_super()` leaves it.
+    pub(super) unsafe fn from_raw(sb: NonNull<bindings::super_block>) -> Self {
+        // INVARIANT: By the contract of this function.
+        Self(sb, PhantomData)
+    }
+
+    /// Sets the block size to `size` bytes, or to the device's own if that is larger, and returns
+    /// it. What was read with another block size is gone, so nothing of it may be borrowed.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the VFS cannot have such blocks, because they are larger than a page.
+    pub(crate) fn sb_min_blocksize(&mut self, size: usize) -> Result<NonZeroU32> {
+        let size = c_int::try_from(size).map_err(|_| EINVAL)?;
+        // SAFETY: Valid, and not shared, by the type invariants.
+        let set = unsafe { bindings::sb_min_blocksize(self.as_ptr(), size) };
+        // On failure C returns 0 and leaves the block size as it was.
+        u32::try_from(set)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .ok_or(EINVAL)
+    }
+
+    /// Sets the block size, as [`sb_min_blocksize`](Self::sb_min_blocksize) does, but to `size`
+    /// exactly.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is less than that of the device.
+    pub(crate) fn sb_set_blocksize(&mut self, size: NonZeroU32) -> Result {
+        let size = c_int::try_from(size.get()).map_err(|_| EINVAL)?;
+        // SAFETY: Valid, and not shared, by the type invariants.
+        match unsafe { bindings::sb_set_blocksize(self.as_ptr(), size) } {
+            0 => Err(EINVAL),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the superblock its data and operations.
+    pub(crate) fn fill(self, params: &Params, data: KBox<T::SuperBlock>) -> Filled<'a, T>
+    where
+        T: Operations,
+    {
+        let sb = self.as_ptr();
+        // CAST: to a type of at least as many bits.
+        // SAFETY: Valid and not shared, by the type invariants; and so below.
+        unsafe { (*sb).s_magic = params.magic as c_ulong };
+        // SAFETY: As above.
+        unsafe { (*sb).s_maxbytes = i64::try_from(params.maxbytes).unwrap_or(i64::MAX) };
+        // SAFETY: As above.
+        unsafe { (*sb).s_time_gran = params.time_gran };
+        // SAFETY: As above.
+        unsafe { (*sb).s_time_min = params.time_min };
+        // SAFETY: As above.
+        unsafe { (*sb).s_time_max = params.time_max };
+        // CAST: 16.
+        // SAFETY: As above; C copies that many bytes.
+        unsafe { bindings::super_set_uuid(sb, params.uuid.as_ptr(), params.uuid.len() as c_uint) };
+        // SAFETY: As above; the superblock has its device.
+        unsafe { bindings::super_set_sysfs_name_bdev(sb) };
+        // SAFETY: As above.
+        unsafe { (*sb).s_op = &OperationsTable::<T>::TABLE };
+        // INVARIANT: From here on the superblock has its data. `kill_sb` takes it back.
+        // SAFETY: As above.
+        unsafe { (*sb).s_fs_info = KBox::into_raw(data).cast() };
+        Filled(self)
+    }
+}
+
+/// A superblock that has its data, and lacks a root.
+///
+/// # Invariants
+///
+/// The superblock is that of a [`SuperBlock`].
+pub(crate) struct Filled<'a, T>(NewSuperBlock<'a, T>);
+
+/// Proof that the superblock has a root.
+#[must_use = "fill_super() has to return it"]
+pub(crate) struct Rooted<'a>(PhantomData<fn(&'a ()) -> &'a ()>);
+
+impl<'a, T: FileSystemType> Filled<'a, T> {
+    /// Makes `inode`, which has to be a directory, the root of the volume.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTDIR`; `ENOMEM`.
+    pub(crate) fn d_make_root(self, inode: ARef<Inode<T>>) -> Result<Rooted<'a>> {
+        if !inode.is_dir() {
+            return Err(ENOTDIR);
+        }
+        let inode = ARef::into_raw(inode);
+        // SAFETY: C takes over the reference, even when it fails.
+        let root = unsafe { bindings::d_make_root(inode.as_ref().as_ptr()) };
+        if root.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: Valid and not shared, by the type invariants of `NewSuperBlock`.
+        unsafe { (*self.0.as_ptr()).s_root = root };
+        Ok(Rooted(PhantomData))
+    }
+}
+
+impl<T: FileSystemType> Deref for Filled<'_, T> {
+    type Target = SuperBlock<T>;
+
+    fn deref(&self) -> &SuperBlock<T> {
+        // SAFETY: By the type invariants, as long as `self`.
+        unsafe { self.0 .0.cast().as_ref() }
+    }
+}
+
+/// The superblock of a volume of type `T`.
+///
+/// # Invariants
+///
+/// As [`OnDevice`]; its type is a registered [`FileSystem<T>`](super::vfs::FileSystem), and
+/// `s_fs_info` is a `KBox<T::SuperBlock>` that is dropped after the last inode.
+#[repr(transparent)]
+pub(crate) struct SuperBlock<T>(OnDevice, PhantomData<T>);
+
+// SAFETY: As `OnDevice`, and the data are `Sync`.
+unsafe impl<T: FileSystemType> Sync for SuperBlock<T> {}
+
+impl<T> Deref for SuperBlock<T> {
+    type Target = OnDevice;
+
+    fn deref(&self) -> &OnDevice {
+        &self.0
+    }
+}
+
+impl<T: FileSystemType> SuperBlock<T> {
+    /// # Safety
+    ///
+    /// `sb` has to be as the type wants it, for `'a`.
+    pub(super) unsafe fn from_raw<'a>(sb: *mut bindings::super_block) -> &'a Self {
+        // SAFETY: By the contract of this function; the layout is that of the C type.
+        unsafe { &*sb.cast() }
+    }
+
+    /// What the filesystem keeps for the volume.
+    pub(crate) fn data(&self) -> &T::SuperBlock {
+        // SAFETY: Valid by the type invariants; the pointer is set before there is a `self`.
+        let data = unsafe { (*self.as_ptr()).s_fs_info };
+        // SAFETY: A box's contents by the type invariants, not to be changed while shared.
+        unsafe { &*data.cast() }
+    }
+
+    /// The inode of that number: from memory, or a new one to be filled.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EIO` for an inode that another thread failed to fill.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and waits for another thread that fills the inode.
+    pub(crate) fn iget_locked(&self, ino: u32) -> Result<inode::Got<'_, T>> {
+        // SAFETY: Valid by the type invariants.
+        let inode = unsafe { bindings::iget_locked(self.as_ptr(), ino.into()) };
+        let inode = NonNull::new(inode).ok_or(ENOMEM)?;
+        // SAFETY: C returned a reference to an inode of this superblock: new and locked, or
+        // unlocked by the thread that filled it, or failed to.
+        unsafe { inode::Got::from_raw(inode) }
+    }
+}
+
+/// What a superblock does, as C's `struct super_operations`.
+#[vtable]
+pub(crate) trait Operations: FileSystemType {
+    /// Gives back what the inode's data hold that wants more than a drop: the inode has no name
+    /// and no user left, and its pages are gone.
+    ///
+    /// # Context
+    ///
+    /// May sleep, but also in memory reclaim.
+    fn evict_inode(_inode: &Inode<Self>) {}
+}
+
+struct OperationsTable<T>(PhantomData<T>);
+
+impl<T: Operations> OperationsTable<T> {
+    const TABLE: bindings::super_operations = bindings::super_operations {
+        alloc_inode: Some(inode::alloc_inode::<T>),
+        free_inode: Some(inode::free_inode::<T>),
+        evict_inode: Some(Self::evict_inode),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: nobody else has the inode, whose superblock is of type `T`.
+    unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
+        // SAFETY: The inode is ours alone, by the contract of this function; it has no references
+        // from mappings either, so that its pages can go.
+        unsafe { bindings::truncate_inode_pages_final(&raw mut (*inode).i_data) };
+        if T::HAS_EVICT_INODE {
+            // SAFETY: The inode came from `alloc_inode::<T>`, and is valid during this call.
+            if let Some(inode) = unsafe { Inode::<T>::from_raw_filled(inode) } {
+                T::evict_inode(inode);
+            }
+        }
+        // SAFETY: As above, and without pages.
+        unsafe { bindings::clear_inode(inode) };
+    }
+}
+
+/// Ends a superblock, filled or not: as C's `kill_block_super()`, but the data go while the device
+/// is still open.
+///
+/// # Safety
+///
+/// Called by the VFS only, with a superblock of type `T` that nobody uses any more.
+pub(super) unsafe extern "C" fn kill_sb<T: FileSystemType>(sb: *mut bindings::super_block) {
+    // SAFETY: Valid during this call; null if the device could not be opened.
+    let bdev = unsafe { (*sb).s_bdev };
+    // SAFETY: By the contract of this function.
+    unsafe { bindings::generic_shutdown_super(sb) };
+    // SAFETY: Valid as above.
+    let data = unsafe { (*sb).s_fs_info };
+    if !data.is_null() {
+        // SAFETY: `fill` left a box here, which no inode is left to borrow.
+        drop(unsafe { KBox::<T::SuperBlock>::from_raw(data.cast()) });
+        // SAFETY: Valid as above.
+        unsafe { (*sb).s_fs_info = core::ptr::null_mut() };
+    }
+    if !bdev.is_null() {
+        // SAFETY: The device is open.
+        unsafe { bindings::sync_blockdev(bdev) };
+        // SAFETY: Valid as above.
+        let file = unsafe { (*sb).s_bdev_file };
+        // SAFETY: The superblock's own reference, not used after this.
+        unsafe { bindings::bdev_fput(file) };
+    }
+}
+
+/// Fills a new superblock; C hands the function to `get_tree_bdev()`.
+///
+/// # Safety
+///
+/// `sb` is as [`NewSuperBlock::from_raw`] wants it for the length of the call to `fill`.
+pub(super) unsafe fn fill<T: FileSystemType>(
+    sb: NonNull<bindings::super_block>,
+    fill: impl for<'a> FnOnce(NewSuperBlock<'a, T>) -> Result<Rooted<'a>>,
+) -> c_int {
+    // SAFETY: By the contract of this function.
+    ret::int(fill(unsafe { NewSuperBlock::from_raw(sb) }))
+}
