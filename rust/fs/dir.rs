@@ -227,13 +227,7 @@ struct Name {
 }
 
 impl Gathered {
-    fn add(
-        &mut self,
-        dir: &Inode,
-        lblk: Lblk,
-        hasher: &Hasher,
-        positions: Positions,
-    ) -> Result {
+    fn add(&mut self, dir: &Inode, lblk: Lblk, hasher: &Hasher, positions: Positions) -> Result {
         if self.blocks.len() >= MAX_LEAVES {
             let at = At::inode(dir.ino());
             let what = format_args!("too many names of one hash in the directory");
@@ -309,11 +303,16 @@ fn gather(dir: &Inode, order: &Order, positions: Positions, pos: u64) -> Result<
     }
     // A name is never given behind where the next leaf begins, whatever its hash: the position
     // would then go back.
-    let last = gathered.next.map_or(positions.end(), |next| next).saturating_sub(1);
+    let last = gathered
+        .next
+        .map_or(positions.end(), |next| next)
+        .saturating_sub(1);
     for name in gathered.names.iter_mut() {
         name.pos = name.pos.min(last);
     }
-    sort_by_key(&mut gathered.names, |name| (name.pos, name.block, name.start));
+    sort_by_key(&mut gathered.names, |name| {
+        (name.pos, name.block, name.start)
+    });
     Ok(gathered)
 }
 

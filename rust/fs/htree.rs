@@ -80,13 +80,9 @@ pub(super) fn for_each_leaf<R>(
             Child::Node(below) => {
                 let block = dir::read_block(dir, below.lblk())?;
                 let at = At::block(dir.ino(), block.pblk);
-                let node = Index::below::<KernelCrc32c>(
-                    sb.volume(),
-                    dir.disk(),
-                    below,
-                    block.block()?,
-                )
-                .map_err(|error| metadata::blame(sb, at, error))?;
+                let node =
+                    Index::below::<KernelCrc32c>(sb.volume(), dir.disk(), below, block.block()?)
+                        .map_err(|error| metadata::blame(sb, at, error))?;
                 let mut entry = Some(if is_first {
                     node.find(hash)
                 } else {

@@ -108,10 +108,9 @@ fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
     let kind = match (disk.file_type(), disk.content()) {
         (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
         (Type::Regular, _) => Kind::Regular(ops(), file::ops(), file::aops()),
-        (Type::Symlink, Content::Target(target)) => Kind::Symlink(
-            Ops::simple_symlink(),
-            c_string(target.bytes())?,
-        ),
+        (Type::Symlink, Content::Target(target)) => {
+            Kind::Symlink(Ops::simple_symlink(), c_string(target.bytes())?)
+        }
         (Type::Symlink, _) => Kind::PageSymlink(ops(), file::aops()),
         (Type::Fifo, _) => special(Special::Fifo, disk),
         (Type::CharDevice, _) => special(Special::CharDevice, disk),

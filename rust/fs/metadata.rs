@@ -11,7 +11,8 @@ use crate::{
             BdevAddr,
             Buffer, //
         },
-        errno, log,
+        errno,
+        log,
         super_block::OnDevice, //
     },
     ondisk::{

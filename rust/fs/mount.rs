@@ -192,7 +192,10 @@ impl fmt::Display for Refusal {
             Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
             Self::NeedsRecovery => f.write_str("the journal has to be replayed"),
             Self::BlockSize { block_len } => {
-                write!(f, "blocks of {block_len} bytes are smaller than the device's sectors")
+                write!(
+                    f,
+                    "blocks of {block_len} bytes are smaller than the device's sectors"
+                )
             }
         }
     }

@@ -56,7 +56,10 @@ impl inode::Operations for Operations {
                 metadata::corrupt(
                     dir.sb(),
                     At::inode(dir.ino()),
-                    format_args!("directory has a name for inode {}, which is free", ino.get()),
+                    format_args!(
+                        "directory has a name for inode {}, which is free",
+                        ino.get()
+                    ),
                 )
             })?),
         };

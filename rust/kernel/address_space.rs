@@ -37,6 +37,7 @@ impl<T: FileSystemType> Ops<T> {
 struct OperationsTable<U>(PhantomData<U>);
 
 impl<U: Operations> OperationsTable<U> {
-    const TABLE: bindings::address_space_operations =
-        bindings::address_space_operations { ..pin_init::zeroed() };
+    const TABLE: bindings::address_space_operations = bindings::address_space_operations {
+        ..pin_init::zeroed()
+    };
 }

@@ -79,7 +79,12 @@ impl<'sb> Buffer<'sb> {
     /// # Errors
     ///
     /// `EINVAL` unless all of them lie in this block; `ENOMEM`.
-    pub(crate) fn to_vec(&self, addr: BdevAddr, len: usize, flags: alloc::Flags) -> Result<KVec<u8>> {
+    pub(crate) fn to_vec(
+        &self,
+        addr: BdevAddr,
+        len: usize,
+        flags: alloc::Flags,
+    ) -> Result<KVec<u8>> {
         let from = self.bytes(addr, len)?;
         let mut to: KVec<u8> = KVec::with_capacity(len, flags)?;
         // SAFETY: `from` is valid for reads, `to` for writes, of that many bytes; else as in

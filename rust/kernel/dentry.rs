@@ -30,7 +30,8 @@ use core::{
 /// its directory is held, for `'a`.
 pub(crate) struct Unhashed<'a, T>(
     NonNull<bindings::dentry>,
-    PhantomData<(&'a mut (), fn(T))>,
+    PhantomData<&'a mut ()>,
+    PhantomData<T>,
 );
 
 impl<T: FileSystemType> Unhashed<'_, T> {
@@ -39,7 +40,9 @@ impl<T: FileSystemType> Unhashed<'_, T> {
     /// `dentry` has to be as the type wants it, for the lifetime of the value.
     pub(super) unsafe fn from_raw(dentry: *mut bindings::dentry) -> Self {
         // SAFETY: Valid by the contract of this function.
-        Self(unsafe { NonNull::new_unchecked(dentry) }, PhantomData)
+        let dentry = unsafe { NonNull::new_unchecked(dentry) };
+        // INVARIANT: By the contract of this function.
+        Self(dentry, PhantomData, PhantomData)
     }
 
     /// The name.

@@ -75,9 +75,7 @@ impl<T: FileSystemType> File<T> {
     fn private(&self) -> &Atomic<usize> {
         // SAFETY: Valid by the type invariants. No file of this module has other private data, and
         // C does not look at them.
-        unsafe {
-            Atomic::from_ptr((&raw mut (*self.as_ptr()).private_data).cast::<usize>())
-        }
+        unsafe { Atomic::from_ptr((&raw mut (*self.as_ptr()).private_data).cast::<usize>()) }
     }
 
     /// Moves the position within a file of which the end, for `SEEK_END`, is `eof`, to at most

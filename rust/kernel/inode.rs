@@ -106,10 +106,9 @@ impl<T: FileSystemType> Inode<T> {
         // SAFETY: The slot is valid, and nobody changes `filled` now, by the contract of this
         // function.
         let filled = unsafe { &*(*slot).filled.get() };
-        // SAFETY: As the type wants it, if it is filled.
-        filled
-            .is_some()
-            .then(|| unsafe { Self::from_raw(inode) })
+        filled.as_ref()?;
+        // SAFETY: Filled, and valid by the contract of this function.
+        Some(unsafe { Self::from_raw(inode) })
     }
 
     /// The inode, for use within `rust/kernel`.
@@ -276,7 +275,10 @@ impl<T: FileSystemType> Got<'_, T> {
     /// locked by the caller, or not locked.
     pub(super) unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Result<Self> {
         // SAFETY: The inode is valid by the contract of this function.
-        if unsafe { bindings::inode_state_read_once(inode.as_ptr()) } & bindings::inode_state_flags_enum_I_NEW != 0 {
+        if unsafe { bindings::inode_state_read_once(inode.as_ptr()) }
+            & bindings::inode_state_flags_enum_I_NEW
+            != 0
+        {
             // INVARIANT: Only the thread that the inode is locked by sees it new here.
             return Ok(Self::New(NewInode(inode, PhantomData)));
         }
@@ -375,7 +377,9 @@ impl<T: FileSystemType> NewInode<'_, T> {
                 let len = target.to_bytes().len() as c_int;
                 // SAFETY: As above; the string is the slot's from here on, and is freed with it,
                 // after a grace period.
-                unsafe { bindings::inode_set_cached_link(inode, target.as_char_ptr().cast_mut(), len) };
+                unsafe {
+                    bindings::inode_set_cached_link(inode, target.as_char_ptr().cast_mut(), len)
+                };
             }
             Kind::Special {
                 ops,
@@ -448,7 +452,10 @@ impl<T: FileSystemType> Ops<T> {
 
     /// Those of a symbolic link whose target is known.
     pub(crate) fn simple_symlink() -> Self {
-        Self(&raw const bindings::simple_symlink_inode_operations, PhantomData)
+        Self(
+            &raw const bindings::simple_symlink_inode_operations,
+            PhantomData,
+        )
     }
 }
 

@@ -107,7 +107,8 @@ impl OnDevice {
 /// exclusively, for `'a`.
 pub(crate) struct NewSuperBlock<'a, T>(
     NonNull<bindings::super_block>,
-    PhantomData<(&'a mut (), fn(T))>,
+    PhantomData<&'a mut ()>,
+    PhantomData<T>,
 );
 
 impl<T> Deref for NewSuperBlock<'_, T> {
@@ -142,7 +143,7 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
     /// open and `s_umount` held exclusively, as `setup_bdev_super()` leaves it.
     pub(super) unsafe fn from_raw(sb: NonNull<bindings::super_block>) -> Self {
         // INVARIANT: By the contract of this function.
-        Self(sb, PhantomData)
+        Self(sb, PhantomData, PhantomData)
     }
 
     /// Sets the block size to `size` bytes, or to the device's own if that is larger, and returns
