@@ -9,6 +9,7 @@
 #include <linux/compat.h>
 #include <linux/fs.h>
 #include <linux/ratelimit.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -41,6 +42,11 @@ const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
 size_t stablefs_shim_dentry_name_len(const struct dentry *dentry)
 {
 	return dentry->d_name.len;
+}
+
+bool stablefs_shim_current_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 bool stablefs_shim_dir_emit(struct dir_context *ctx, const char *name,

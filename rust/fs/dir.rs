@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        current,
         dir::{
             DirContext,
             EntryType, //
@@ -52,6 +53,7 @@ use crate::{
             Hasher, //
         },
         inode::Type,
+        Compat,
         Ino,
         Lblk, //
     },
@@ -146,8 +148,9 @@ impl Order {
             return Self::Indexed;
         }
         let settings = volume.settings();
+        let may_be_indexed = volume.features().compat.contains(Compat::DIR_INDEX);
         match settings.def_hash_version() {
-            Some(version) if blocks(dir) == 1 => Self::OneBlock(Hasher::new(
+            Some(version) if may_be_indexed && blocks(dir) == 1 => Self::OneBlock(Hasher::new(
                 version,
                 settings.hash_chars(),
                 settings.hash_seed(),
@@ -334,6 +337,7 @@ fn iterate_hashed(file: &File, dir: &Inode, order: Order, ctx: &mut DirContext<'
         file.set_private_number(0);
     }
     while ctx.pos() < positions.end() {
+        current::check_fatal_signal()?;
         let from = ctx.pos();
         let gathered = gather(dir, &order, positions, from)?;
         let mut skip = file.private_number();
@@ -379,6 +383,7 @@ fn iterate_linear(dir: &Inode, ctx: &mut DirContext<'_>) -> Result {
     let first = ctx.pos().checked_div(block_len).unwrap_or(0);
     let first = u32::try_from(first).unwrap_or(u32::MAX);
     for lblk in (first..blocks(dir)).map(Lblk) {
+        current::check_fatal_signal()?;
         let start = u64::from(lblk.0).saturating_mul(block_len);
         let block = read_block(dir, lblk)?;
         for entry in leaf(dir, lblk, &block)?.entries() {

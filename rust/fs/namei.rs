@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        current,
         dentry::{
             Dentry,
             Unhashed, //
@@ -75,6 +76,7 @@ impl inode::Operations for Operations {
 pub(super) fn find(dir: &Inode, name: &[u8]) -> Result<Option<Ino>> {
     if !dir.disk().is_indexed(dir.sb().volume()) {
         for lblk in dir::lblks(dir) {
+            current::check_fatal_signal()?;
             if let Some(ino) = find_in_leaf(dir, lblk, name)? {
                 return Ok(Some(ino));
             }
@@ -88,6 +90,7 @@ pub(super) fn find(dir: &Inode, name: &[u8]) -> Result<Option<Ino>> {
         dir,
         |hasher| hasher.hash(name),
         |leaf| {
+            current::check_fatal_signal()?;
             if let Some(ino) = find_in_leaf(dir, leaf.lblk, name)? {
                 return Ok(ControlFlow::Break(Some(ino)));
             }

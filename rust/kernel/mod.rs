@@ -10,6 +10,7 @@
 pub(crate) mod address_space;
 pub(crate) mod buffer;
 pub(crate) mod crc32c;
+pub(crate) mod current;
 pub(crate) mod dentry;
 pub(crate) mod dir;
 pub(crate) mod errno;
