@@ -145,6 +145,24 @@ struct buffer_head *stablefs_shim_sb_bread(struct super_block *sb, sector_t bloc
 	return sb_bread(sb, block);
 }
 
+void stablefs_shim_sb_breadahead(struct super_block *sb, sector_t block)
+{
+	sb_breadahead(sb, block);
+}
+
+/* The block, if it is in memory and up to date. */
+struct buffer_head *stablefs_shim_sb_find_get_block_uptodate(struct super_block *sb,
+							     sector_t block)
+{
+	struct buffer_head *bh = sb_find_get_block(sb, block);
+
+	if (bh && !buffer_uptodate(bh)) {
+		brelse(bh);
+		bh = NULL;
+	}
+	return bh;
+}
+
 void stablefs_shim_super_set_sysfs_name_bdev(struct super_block *sb)
 {
 	super_set_sysfs_name_bdev(sb);

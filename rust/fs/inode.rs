@@ -30,7 +30,9 @@ use crate::{
             Content,
             Type, //
         },
-        Ino, //
+        Ino,
+        Pblk,
+        PblkRange, //
     },
 };
 use ::kernel::{
@@ -100,7 +102,23 @@ pub(super) fn read_bytes(sb: &SuperBlock, ino: Ino) -> Result<KVec<u8>> {
     let descriptor = Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
         .map_err(|error| metadata::blame(sb, at, error))?;
     let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
+    let around = around(volume, &descriptor, place.pblk);
+    metadata::read_ahead(sb, volume, place.pblk, around);
     metadata::read(sb, volume, At::block(ino, place.pblk), place)
+}
+
+/// The blocks of the inode table around one of them that are worth reading with it: whoever looks at
+/// one inode of a directory mostly looks at its neighbours, too.
+fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> PblkRange {
+    /// As many as ext4 reads at a time; a power of 2.
+    const BLOCKS: u64 = 32;
+
+    let used = descriptor.inode_table_used(volume);
+    let start = pblk.0 & !(BLOCKS - 1);
+    PblkRange {
+        start: Pblk(start.max(used.start.0)),
+        end: Pblk(start.saturating_add(BLOCKS).min(used.end.0)),
+    }
 }
 
 fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {

@@ -8,6 +8,7 @@
 use crate::{
     kernel::{
         buffer::{
+            sb_breadahead,
             BdevAddr,
             Buffer, //
         },
@@ -20,7 +21,8 @@ use crate::{
         Block,
         InBlock,
         Ino,
-        Pblk, //
+        Pblk,
+        PblkRange, //
     },
 };
 use ::kernel::prelude::*;
@@ -123,6 +125,31 @@ impl MetaBlock {
     }
 }
 
+/// Asks for `blocks`, unless the block `wanted` is in memory: then they have been asked for.
+pub(super) fn read_ahead(
+    sb: &OnDevice,
+    superblock: &ondisk::Superblock,
+    wanted: Pblk,
+    blocks: PblkRange,
+) {
+    let addr = |pblk| addr(superblock, pblk, 0);
+    let (Ok(wanted), Ok(first)) = (addr(wanted), addr(blocks.start)) else {
+        return;
+    };
+    if Buffer::sb_find_get_block(sb, wanted).is_none() {
+        let n = blocks.end.0.saturating_sub(blocks.start.0);
+        sb_breadahead(sb, first, u32::try_from(n).unwrap_or(0));
+    }
+}
+
+fn addr(superblock: &ondisk::Superblock, pblk: Pblk, start: u32) -> Result<BdevAddr> {
+    pblk.0
+        .checked_mul(superblock.block_size().bytes().get().into())
+        .and_then(|block| block.checked_add(start.into()))
+        .map(BdevAddr)
+        .ok_or(EINVAL)
+}
+
 /// Reads a part of a block of the volume.
 pub(super) fn read(
     sb: &OnDevice,
@@ -130,12 +157,7 @@ pub(super) fn read(
     at: At,
     place: InBlock,
 ) -> Result<KVec<u8>> {
-    let start = place
-        .pblk
-        .0
-        .checked_mul(superblock.block_size().bytes().get().into())
-        .and_then(|start| start.checked_add(place.start.into()));
-    let addr = BdevAddr(start.ok_or(EINVAL)?);
+    let addr = addr(superblock, place.pblk, place.start)?;
     let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
     Buffer::sb_bread(sb, addr)
         .and_then(|buffer| buffer.to_vec(addr, len, GFP_KERNEL))

@@ -13,7 +13,8 @@ use super::super_block::OnDevice;
 use crate::bindings;
 use ::kernel::{
     alloc,
-    prelude::*, //
+    prelude::*,
+    types::Opaque, //
 };
 use core::{
     marker::PhantomData,
@@ -23,6 +24,27 @@ use core::{
 /// A place on the block device, in bytes from its beginning.
 #[derive(Clone, Copy)]
 pub(crate) struct BdevAddr(pub(crate) u64);
+
+/// Asks for `n` blocks, from the one that holds `addr` on, and waits for none of them.
+///
+/// # Context
+///
+/// May sleep.
+pub(crate) fn sb_breadahead(sb: &OnDevice, addr: BdevAddr, n: u32) {
+    let Some(block_size) = sb.block_size() else {
+        return;
+    };
+    let first = addr.0 / u64::from(block_size.get());
+    let plug = Opaque::uninit();
+    // SAFETY: The plug is initialised by this, and does not move until it is finished below.
+    unsafe { bindings::blk_start_plug(plug.get()) };
+    for block in first..first.saturating_add(n.into()) {
+        // SAFETY: `OnDevice` guarantees an open device.
+        unsafe { bindings::sb_breadahead(sb.as_ptr(), block) };
+    }
+    // SAFETY: Started above, by this task.
+    unsafe { bindings::blk_finish_plug(plug.get()) };
+}
 
 /// One block of the block device, read.
 ///
@@ -54,6 +76,21 @@ impl<'sb> Buffer<'sb> {
         // INVARIANT: C returns a reference to a buffer that is up to date, or null.
         Ok(Self {
             bh: NonNull::new(bh).ok_or(EIO)?,
+            // OVERFLOW: at most `addr`.
+            start: block * block_size,
+            _sb: PhantomData,
+        })
+    }
+
+    /// The block that holds `addr`, if it is in memory.
+    pub(crate) fn sb_find_get_block(sb: &'sb OnDevice, addr: BdevAddr) -> Option<Self> {
+        let block_size = u64::from(sb.block_size()?.get());
+        let block = addr.0 / block_size;
+        // SAFETY: `OnDevice` guarantees an open device; the block size is not 0.
+        let bh = unsafe { bindings::sb_find_get_block_uptodate(sb.as_ptr(), block) };
+        // INVARIANT: C returns a reference to a buffer that is up to date, or null.
+        Some(Self {
+            bh: NonNull::new(bh)?,
             // OVERFLOW: at most `addr`.
             start: block * block_size,
             _sb: PhantomData,

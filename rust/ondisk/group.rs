@@ -152,6 +152,23 @@ impl Descriptor {
         self.inode_table
     }
 
+    /// The blocks with the inodes of the group that have been in use.
+    pub fn inode_table_used(&self, volume: &Superblock) -> PblkRange {
+        let table = self.inode_table;
+        let used = volume
+            .inodes_per_group()
+            .get()
+            .saturating_sub(self.itable_unused);
+        let end = used.checked_sub(1).map_or(table.start, |last| {
+            let last = volume.in_block(table.start, last.into(), volume.inode_size());
+            last.pblk.checked_add(Blocks(1)).unwrap_or(table.end)
+        });
+        PblkRange {
+            start: table.start,
+            end: end.min(table.end),
+        }
+    }
+
     /// Clusters that are free; blocks, without `bigalloc`.
     pub fn free_clusters(&self) -> u32 {
         self.free_clusters
