@@ -7,6 +7,15 @@
 pub(super) trait Field: Sized {
     /// The value `OFFSET` bytes into a structure of `LEN` bytes.
     fn at<const OFFSET: usize, const LEN: usize>(bytes: &[u8; LEN]) -> Self;
+
+    /// Puts the value there.
+    fn put<const OFFSET: usize, const LEN: usize>(&self, bytes: &mut [u8; LEN]);
+}
+
+/// A structure's raw form, on its way back to the disk.
+pub(super) trait Put<const LEN: usize> {
+    /// Puts every declared field at its place; all other bytes stay.
+    fn put(&self, bytes: &mut [u8; LEN]);
 }
 
 impl<const N: usize> Field for [u8; N] {
@@ -19,6 +28,14 @@ impl<const N: usize> Field for [u8; N] {
         }
         field
     }
+
+    fn put<const OFFSET: usize, const LEN: usize>(&self, bytes: &mut [u8; LEN]) {
+        const { assert!(OFFSET + N <= LEN, "the field ends beyond the structure") };
+
+        for (to, from) in bytes.iter_mut().skip(OFFSET).zip(self) {
+            *to = *from;
+        }
+    }
 }
 
 macro_rules! little_endian {
@@ -26,6 +43,10 @@ macro_rules! little_endian {
         impl Field for $int {
             fn at<const OFFSET: usize, const LEN: usize>(bytes: &[u8; LEN]) -> Self {
                 Self::from_le_bytes(Field::at::<OFFSET, LEN>(bytes))
+            }
+
+            fn put<const OFFSET: usize, const LEN: usize>(&self, bytes: &mut [u8; LEN]) {
+                Field::put::<OFFSET, LEN>(&self.to_le_bytes(), bytes);
             }
         }
     )* };
@@ -45,6 +66,12 @@ macro_rules! raw_structure {
         impl $name {
             fn new(bytes: &[u8; $len]) -> Self {
                 Self { $($field: $crate::ondisk::bytes::Field::at::<$offset, { $len }>(bytes),)* }
+            }
+        }
+
+        impl $crate::ondisk::bytes::Put<{ $len }> for $name {
+            fn put(&self, bytes: &mut [u8; $len]) {
+                $($crate::ondisk::bytes::Field::put::<$offset, { $len }>(&self.$field, bytes);)*
             }
         }
     };
@@ -116,6 +143,15 @@ mod tests {
         assert_eq!(u16::at::<1, 5>(&bytes), 0xa2a1);
         assert_eq!(u32::at::<1, 5>(&bytes), 0xa4a3_a2a1);
         assert_eq!(<[u8; 2]>::at::<0, 5>(&bytes), [0xa0, 0xa1]);
+    }
+
+    #[test]
+    fn fields_are_put_where_they_are_read() {
+        let mut bytes = [0xff; 8];
+        0xa4_u8.put::<7, 8>(&mut bytes);
+        0xa2a1_u16.put::<0, 8>(&mut bytes);
+        0xa4a3_a2a1_u32.put::<3, 8>(&mut bytes);
+        assert_eq!(bytes, [0xa1, 0xa2, 0xff, 0xa1, 0xa2, 0xa3, 0xa4, 0xa4]);
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod layout;
 mod settings;
 mod superblock;
 mod units;
+mod update;
 pub mod xattr;
 
 pub use block::Block;
@@ -76,3 +77,4 @@ pub use units::{
     Pblk,
     PblkRange, //
 };
+pub use update::Update;

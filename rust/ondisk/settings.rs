@@ -11,6 +11,7 @@ use super::{
     Compat,
     Error,
     Features,
+    Incompat,
     Ino,
     Result,
     Structure,
@@ -34,6 +35,8 @@ raw_structure! {
         0x008 s_r_blocks_count_lo: u32,
         0x00c s_free_blocks_count_lo: u32,
         0x010 s_free_inodes_count: u32,
+        0x02c s_mtime: u32,
+        0x030 s_wtime: u32,
         0x03c s_errors: u16,
         0x048 s_creator_os: u32,
         0x078 s_volume_name: [u8; Settings::NAME_LEN],
@@ -49,8 +52,11 @@ raw_structure! {
         0x154 s_r_blocks_count_hi: u32,
         0x158 s_free_blocks_count_hi: u32,
         0x160 s_flags: u32,
+        0x248 s_overhead_clusters: u32,
         0x24c s_backup_bgs_0: u32,
         0x250 s_backup_bgs_1: u32,
+        0x274 s_wtime_hi: u8,
+        0x275 s_mtime_hi: u8,
         0x280 s_orphan_file_inum: u32,
     }
 }
@@ -91,7 +97,10 @@ impl DefaultMountOptions {
 pub struct Settings {
     free_clusters: u64,
     reserved_clusters: u64,
+    overhead_clusters: u32,
     free_inodes: u32,
+    mounted: u64,
+    written: u64,
     errors: Errors,
     volume_name: [u8; Self::NAME_LEN],
     journal: Option<Ino>,
@@ -127,9 +136,25 @@ impl Settings {
         self.reserved_clusters
     }
 
+    /// Clusters that hold the format's own structures and the journal, and so no files, as whoever
+    /// made the volume counted them; 0 where nobody has. A hint: it may be more than there are.
+    pub fn overhead_clusters(&self) -> u32 {
+        self.overhead_clusters
+    }
+
     /// Inodes that are free. True when the volume was last closed, and a hint since.
     pub fn free_inodes(&self) -> u32 {
         self.free_inodes
+    }
+
+    /// When the volume was last mounted to be written, in seconds since 1970.
+    pub fn mounted(&self) -> u64 {
+        self.mounted
+    }
+
+    /// When the superblock was last written, in seconds since 1970.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// What to do when a structure turns out to be corrupt.
@@ -199,17 +224,25 @@ impl RawSettings {
             Some(_) if number > inodes_count => Structure::Superblock.corrupt(field, number),
             ino => Ok(ino.map(Ino)),
         };
+        let journal = features.compat.contains(Compat::HAS_JOURNAL);
+        if features.incompat.contains(Incompat::RECOVER) && !journal {
+            let incompat = features.incompat.bits();
+            return Structure::Superblock.corrupt("s_feature_incompat", incompat);
+        }
         Ok(Settings {
             free_clusters: join(self.s_free_blocks_count_lo, self.s_free_blocks_count_hi),
             reserved_clusters: join(self.s_r_blocks_count_lo, self.s_r_blocks_count_hi),
+            overhead_clusters: self.s_overhead_clusters,
             free_inodes: self.s_free_inodes_count,
+            mounted: join(self.s_mtime, self.s_mtime_hi.into()),
+            written: join(self.s_wtime, self.s_wtime_hi.into()),
             errors: match self.s_errors {
                 ERRORS_CONTINUE => Errors::Continue,
                 ERRORS_PANIC => Errors::Panic,
                 _ => Errors::RemountRo,
             },
             volume_name: self.s_volume_name,
-            journal: if features.compat.contains(Compat::HAS_JOURNAL) {
+            journal: if journal {
                 let journal = ino("s_journal_inum", self.s_journal_inum)?;
                 match (journal, self.s_journal_dev) {
                     (Some(_), 0) => journal,

@@ -78,7 +78,7 @@ raw_structure! {
 }
 
 /// Bytes that the checksum covers: all before `s_checksum`.
-const CHECKSUMMED: usize = 0x3fc;
+pub(super) const CHECKSUMMED: usize = 0x3fc;
 
 /// What the volume says about its own condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,11 @@ impl State {
     pub const VALID: Self = Self(1);
     /// A driver has met an error; `e2fsck` is due (`EXT4_ERROR_FS`).
     pub const ERROR: Self = Self(2);
+
+    /// As on the disk.
+    pub(super) const fn bits(self) -> u16 {
+        self.0
+    }
 
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Self) -> bool {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The same volumes and the same words for them as e2fsprogs. The tests need `mke2fs` and
-//! `dumpe2fs` in the path, and are ignored unless asked for: `cargo test -- --include-ignored`.
+//! The same volumes and the same words for them as e2fsprogs. The tests need `mke2fs`,
+//! `dumpe2fs` and `e2fsck` in the path, and are ignored unless asked for: `cargo test -- --include-ignored`.
 
 mod common;
 #[path = "common/image.rs"]
@@ -19,7 +19,8 @@ use ondisk::{
     Compat,
     Incompat,
     RoCompat,
-    Superblock, //
+    Superblock,
+    Update, //
 };
 use std::{
     collections::HashMap,
@@ -45,6 +46,7 @@ impl Image {
     fn dumpe2fs(&self) -> HashMap<String, String> {
         let output = Command::new("dumpe2fs")
             .args(["-f", "-h"])
+            .env("TZ", "UTC")
             .arg(&self.0)
             .output()
             .unwrap();
@@ -117,6 +119,43 @@ fn volumes_are_read_as_dumpe2fs_reads_them() {
         ours.sort_unstable();
         theirs.sort_unstable();
         assert_eq!(ours, theirs);
+    }
+}
+
+#[test]
+#[ignore = "needs mke2fs, dumpe2fs and e2fsck"]
+fn an_updated_superblock_is_read_by_e2fsprogs() {
+    let apply = |image: &Image, update: Update| {
+        let mut bytes = image.superblock();
+        update.apply::<Crc>(&mut bytes).unwrap();
+        image.put(0, &bytes);
+    };
+    for features in [DEFAULT, "none,has_journal,extent,filetype,large_file"] {
+        let image = Image::new("update", 32 << 20, &["-O", features]);
+        for needs_recovery in [true, false] {
+            let update = Update {
+                needs_recovery: Some(needs_recovery),
+                ..Update::default()
+            };
+            apply(&image, update);
+        }
+        let e2fsck = Command::new("e2fsck").arg("-fn").arg(&image.0).output();
+        assert!(e2fsck.unwrap().status.success());
+
+        let update = Update {
+            needs_recovery: Some(true),
+            error: true,
+            mounted: Some(1_700_000_001),
+            written: Some(1_700_000_002),
+            ..Update::default()
+        };
+        apply(&image, update);
+        let dump = image.dumpe2fs();
+        assert!(dump["Filesystem features"].contains("needs_recovery"));
+        assert_eq!(dump["Filesystem state"], "clean with errors");
+        assert_eq!(dump["Mount count"], "1");
+        assert_eq!(dump["Last mount time"], "Tue Nov 14 22:13:21 2023");
+        assert_eq!(dump["Last write time"], "Tue Nov 14 22:13:22 2023");
     }
 }
 

@@ -16,6 +16,7 @@ use ondisk::{
     DefaultMountOptions,
     Error,
     Errors,
+    Incompat,
     Ino,
     Structure,
     Superblock,
@@ -38,6 +39,10 @@ fn the_default_volume_is_read_as_it_was_made() {
     assert_eq!(settings.reserved_blocks(), 16384 / 20);
     assert!((1..16384).contains(&settings.free_clusters()));
     assert_eq!(settings.free_inodes(), 16384 - 12);
+    // Of 16,384 blocks: the 1,024 of the inode table, the journal and the descriptors.
+    assert!((1025..8192).contains(&settings.overhead_clusters()));
+    assert_eq!(settings.mounted(), 0);
+    assert_eq!(settings.written(), 1_700_000_000);
     let seed = [0x98ba_dcfe, 0x1032_5476, 0x98ba_dcfe, 0x1032_5476];
     assert_eq!(settings.hash_seed(), seed);
     assert_eq!(settings.hash_chars(), hash::Chars::Signed);
@@ -58,6 +63,44 @@ fn counts_have_64_bits() {
     let volume = volume.unwrap();
     assert_eq!(volume.settings().reserved_blocks(), (7 << 32) + 5);
     assert_eq!(volume.settings().free_clusters(), (8 << 32) + 6);
+}
+
+#[test]
+fn times_have_40_bits() {
+    let volume = volume_with(|bytes| {
+        put(bytes, 0x2c, 1_u32.to_le_bytes());
+        put(bytes, 0x30, 2_u32.to_le_bytes());
+        put(bytes, 0x274, [3, 4]);
+    });
+    let volume = volume.unwrap();
+    assert_eq!(volume.settings().mounted(), (4 << 32) + 1);
+    assert_eq!(volume.settings().written(), (3 << 32) + 2);
+}
+
+#[test]
+fn only_a_journal_can_be_replayed() {
+    let recover = |journal: bool| {
+        volume_with(|bytes| {
+            let incompat = get_u32(bytes, 0x60) | Incompat::RECOVER.bits();
+            put(bytes, 0x60, incompat.to_le_bytes());
+            let without = if journal {
+                0
+            } else {
+                Compat::HAS_JOURNAL.bits()
+            };
+            let compat = get_u32(bytes, 0x5c) & !without;
+            put(bytes, 0x5c, compat.to_le_bytes());
+        })
+    };
+    assert!(recover(true).is_ok());
+    assert_eq!(
+        recover(false),
+        corrupt(
+            Structure::Superblock,
+            "s_feature_incompat",
+            Incompat::SUPPORTED.bits().into()
+        )
+    );
 }
 
 #[test]
