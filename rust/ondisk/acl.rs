@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Access control lists: value of an attribute → entries in their order.
+//! Access control lists: value of an attribute ↔ entries in their order.
 //!
 //! The attributes are [`POSIX_ACL_ACCESS`](super::xattr::Prefix::POSIX_ACL_ACCESS) and
 //! [`POSIX_ACL_DEFAULT`](super::xattr::Prefix::POSIX_ACL_DEFAULT). What `getxattr` gives is in
@@ -11,7 +11,8 @@
 use super::{
     bytes::{
         chunk,
-        raw_structure, //
+        raw_structure,
+        Writer, //
     },
     Result,
     Structure, //
@@ -102,6 +103,42 @@ impl<'a> Acl<'a> {
         Ok(Some(acl))
     }
 
+    /// The value of an attribute for these entries, put to the beginning of `to`. There is none
+    /// where [`parse`](Self::parse) would refuse it or find no list, or `to` has fewer bytes than
+    /// [`value_len`](Self::value_len) says.
+    ///
+    /// ```
+    /// # use ondisk::acl::{Acl, Entry, Tag};
+    /// let entries = [(Tag::UserObj, 6), (Tag::GroupObj, 4), (Tag::Other, 0)]
+    ///     .map(|(tag, permissions)| Entry { tag, permissions });
+    /// let mut bytes = [0; 16];
+    /// assert_eq!(Acl::value_len(entries), 16);
+    /// let value = Acl::encode(entries, &mut bytes).unwrap();
+    /// assert!(Acl::parse(value).unwrap().unwrap().iter().eq(entries));
+    /// ```
+    pub fn encode(entries: impl IntoIterator<Item = Entry>, to: &'a mut [u8]) -> Option<&'a [u8]> {
+        let mut writer = Writer::new(to);
+        writer.put(&VERSION.to_le_bytes())?;
+        for Entry { tag, permissions } in entries {
+            writer.put(&tag.number().to_le_bytes())?;
+            writer.put(&permissions.to_le_bytes())?;
+            if let Some(id) = tag.id() {
+                writer.put(&id.to_le_bytes())?;
+            }
+        }
+        let value = writer.finish();
+        matches!(Self::parse(value), Ok(Some(_))).then_some(value)
+    }
+
+    /// Bytes of the value for these entries.
+    pub fn value_len(entries: impl IntoIterator<Item = Entry>) -> usize {
+        entries.into_iter().fold(HEADER_LEN, |len, entry| {
+            let entry_len = entry.tag.id().map_or(SHORT_LEN, |_| LONG_LEN);
+            // OVERFLOW: the entries would not fit into memory.
+            len.saturating_add(entry_len)
+        })
+    }
+
     /// The entries, in order.
     pub fn iter(&self) -> Iter<'a> {
         Iter(self.entries)
@@ -177,6 +214,13 @@ impl Tag {
             Self::Group(_) => 0x08,
             Self::Mask => 0x10,
             Self::Other => 0x20,
+        }
+    }
+
+    fn id(self) -> Option<u32> {
+        match self {
+            Self::User(id) | Self::Group(id) => Some(id),
+            Self::UserObj | Self::GroupObj | Self::Mask | Self::Other => None,
         }
     }
 }

@@ -84,6 +84,33 @@ pub(super) fn chunk<const N: usize>(bytes: &[u8], pos: usize) -> Option<&[u8; N]
     bytes.get(pos..)?.first_chunk()
 }
 
+/// Bytes that are filled from their beginning on.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    bytes: &'a mut [u8],
+    end: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// To the beginning of `bytes`.
+    pub(super) fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, end: 0 }
+    }
+
+    /// Appends some bytes, if there is room for all of them.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.end.checked_add(bytes.len())?;
+        self.bytes.get_mut(self.end..end)?.copy_from_slice(bytes);
+        self.end = end;
+        Some(())
+    }
+
+    /// What was put.
+    pub(super) fn finish(self) -> &'a [u8] {
+        self.bytes.get(..self.end).unwrap_or_default()
+    }
+}
+
 /// Records of `N` bytes that follow each other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Records<'a, const N: usize>(&'a [u8]);
@@ -133,7 +160,8 @@ mod tests {
     use super::{
         chunk,
         Field,
-        Records, //
+        Records,
+        Writer, //
     };
 
     #[test]
@@ -152,6 +180,17 @@ mod tests {
         0xa2a1_u16.put::<0, 8>(&mut bytes);
         0xa4a3_a2a1_u32.put::<3, 8>(&mut bytes);
         assert_eq!(bytes, [0xa1, 0xa2, 0xff, 0xa1, 0xa2, 0xa3, 0xa4, 0xa4]);
+    }
+
+    #[test]
+    fn writers_put_all_or_nothing() {
+        let mut bytes = [0xff; 4];
+        let mut writer = Writer::new(&mut bytes);
+        assert_eq!(writer.put(&[1, 2, 3]), Some(()));
+        assert_eq!(writer.put(&[4, 5]), None);
+        assert_eq!(writer.put(&[]), Some(()));
+        assert_eq!(writer.finish(), [1, 2, 3]);
+        assert_eq!(bytes, [1, 2, 3, 0xff]);
     }
 
     #[test]

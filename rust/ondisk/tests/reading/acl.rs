@@ -86,6 +86,59 @@ fn lists_are_read_as_they_were_made() {
 }
 
 #[test]
+fn only_lists_in_order_are_encoded() {
+    let mut bytes = [0; 64];
+    let mut encoded = |entries: &[Entry]| {
+        let entries = entries.iter().copied();
+        Acl::encode(entries, &mut bytes).map(<[u8]>::to_vec)
+    };
+    let good = entries(&[Tag::UserObj, Tag::GroupObj, Tag::Other]);
+    assert_eq!(encoded(&good), Some(encode(&good)));
+    assert_eq!(encoded(&[]), None);
+    assert_eq!(encoded(&good[..2]), None);
+    assert_eq!(encoded(&[good[1], good[0], good[2]]), None);
+    let mut wrong = good.clone();
+    wrong[1].permissions = 8;
+    assert_eq!(encoded(&wrong), None);
+}
+
+#[test]
+fn whatever_is_encoded_is_read_back() {
+    for seed in 0..20_000 {
+        let numbers = &mut Numbers(seed);
+        let mut tags = vec![Tag::UserObj];
+        let id = |numbers: &mut Numbers| numbers.next() as u32 >> numbers.below(32);
+        tags.extend((0..numbers.below(4)).map(|_| Tag::User(id(numbers))));
+        tags.push(Tag::GroupObj);
+        tags.extend((0..numbers.below(4)).map(|_| Tag::Group(id(numbers))));
+        if tags.len() > 2 || numbers.below(2) == 0 {
+            tags.push(Tag::Mask);
+        }
+        tags.push(Tag::Other);
+        let entries: Vec<_> = tags
+            .into_iter()
+            .map(|tag| Entry {
+                tag,
+                permissions: numbers.below(8) as u16,
+            })
+            .collect();
+
+        let expected = encode(&entries);
+        let copy = || entries.iter().copied();
+        assert_eq!(Acl::value_len(copy()), expected.len());
+        let mut bytes = vec![0xff; expected.len() + numbers.below(2)];
+        assert_eq!(
+            Acl::encode(copy(), &mut bytes),
+            Some(expected.as_slice()),
+            "seed {seed}"
+        );
+        assert_eq!(read(&expected), Ok(Some(entries.clone())));
+        bytes.truncate(numbers.below(expected.len()));
+        assert_eq!(Acl::encode(copy(), &mut bytes), None);
+    }
+}
+
+#[test]
 fn lists_are_in_order_and_complete() {
     use Tag::{
         Group,

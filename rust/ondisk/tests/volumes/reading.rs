@@ -464,4 +464,6 @@ fn access_control_lists_are_read_as_debugfs_stores_them() {
         (Tag::Other, 4),
     ];
     assert_eq!(read, expected);
+    let mut bytes = vec![0; Acl::value_len(&acl)];
+    assert_eq!(Acl::encode(&acl, &mut bytes), Some(value.as_slice()));
 }
