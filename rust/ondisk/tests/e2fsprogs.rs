@@ -3,14 +3,10 @@
 //! The same volumes and the same words for them as e2fsprogs. The tests need `mke2fs`,
 //! `dumpe2fs` and `e2fsck` in the path, and are ignored unless asked for: `cargo test -- --include-ignored`.
 
-mod common;
 #[path = "common/image.rs"]
 mod image;
 
-use common::{
-    Bytes,
-    Crc, //
-};
+use damage::Crc;
 use image::{
     Image,
     DEFAULT, //
@@ -30,7 +26,7 @@ use std::{
 };
 
 impl Image {
-    fn superblock(&self) -> Bytes {
+    fn superblock(&self) -> [u8; Superblock::LEN] {
         let mut bytes = [0; Superblock::LEN];
         let file = File::open(&self.0).unwrap();
         file.read_exact_at(&mut bytes, Superblock::POS).unwrap();

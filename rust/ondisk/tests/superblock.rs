@@ -15,15 +15,10 @@
 //! dd if=image of=default.superblock bs=1024 skip=1 count=1
 //! ```
 
-mod common;
-#[path = "common/numbers.rs"]
-mod numbers;
-
-use common::{
-    Bytes,
-    Crc, //
+use damage::{
+    Crc,
+    Numbers, //
 };
-use numbers::Numbers;
 use ondisk::{
     Compat,
     Crc32c,
@@ -35,6 +30,9 @@ use ondisk::{
     Superblock,
     Unsupported, //
 };
+
+/// A superblock as bytes.
+type Bytes = [u8; Superblock::LEN];
 
 const DEFAULT: &Bytes = include_bytes!("default.superblock");
 

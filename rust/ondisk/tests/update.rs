@@ -2,15 +2,10 @@
 
 //! Superblocks are changed where they are to be changed, and nowhere else.
 
-mod common;
-#[path = "common/numbers.rs"]
-mod numbers;
-
-use common::{
-    Bytes,
-    Crc, //
+use damage::{
+    Crc,
+    Numbers, //
 };
-use numbers::Numbers;
 use ondisk::{
     Compat,
     Crc32c,
@@ -22,6 +17,9 @@ use ondisk::{
     Superblock,
     Update, //
 };
+
+/// A superblock as bytes.
+type Bytes = [u8; Superblock::LEN];
 
 const DEFAULT: &Bytes = include_bytes!("default.superblock");
 

@@ -2,14 +2,12 @@
 
 //! Access control lists.
 
-use crate::{
-    numbers::Numbers,
-    support::{
-        corrupt,
-        damage,
-        damaged, //
-    },
+use crate::support::{
+    corrupt,
+    damage,
+    damaged, //
 };
+use damage::Numbers;
 use ondisk::{
     acl::{
         Acl,

@@ -2,25 +2,25 @@
 
 //! Blocks of names.
 
-use crate::{
-    common::Crc,
-    numbers::Numbers,
-    support::{
-        corrupt,
-        damage,
-        damaged,
-        dir_block,
-        directory,
-        inode_seed,
-        no_flipped_bit_goes_unnoticed,
-        put,
-        put_entry,
-        seal_dir_block,
-        volume,
-        volume_without,
-        volume_without_checksums,
-        GENERATION, //
-    },
+use crate::support::{
+    corrupt,
+    damage,
+    damaged,
+    dir_block,
+    directory,
+    inode_seed,
+    no_flipped_bit_goes_unnoticed,
+    put,
+    put_entry,
+    seal_dir_block,
+    volume,
+    volume_without,
+    volume_without_checksums,
+    GENERATION, //
+};
+use damage::{
+    Crc,
+    Numbers, //
 };
 use ondisk::{
     dir::Leaf,

@@ -2,26 +2,26 @@
 
 //! Extent trees.
 
-use crate::{
-    common::Crc,
-    numbers::Numbers,
-    support::{
-        corrupt,
-        damage,
-        damaged,
-        directory,
-        extent_node,
-        extent_record,
-        extent_root,
-        index_record,
-        inode_seed,
-        no_flipped_bit_goes_unnoticed,
-        put,
-        seal_extent_node,
-        volume,
-        volume_without_checksums,
-        GENERATION, //
-    },
+use crate::support::{
+    corrupt,
+    damage,
+    damaged,
+    directory,
+    extent_node,
+    extent_record,
+    extent_root,
+    index_record,
+    inode_seed,
+    no_flipped_bit_goes_unnoticed,
+    put,
+    seal_extent_node,
+    volume,
+    volume_without_checksums,
+    GENERATION, //
+};
+use damage::{
+    Crc,
+    Numbers, //
 };
 use ondisk::{
     extent::{

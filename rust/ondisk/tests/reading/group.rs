@@ -2,22 +2,20 @@
 
 //! Group descriptors.
 
-use crate::{
-    common::Crc,
-    support::{
-        corrupt,
-        crc,
-        damage,
-        damaged,
-        get_u32,
-        ino,
-        no_flipped_bit_goes_unnoticed,
-        put,
-        volume,
-        volume_with,
-        volume_without_checksums, //
-    },
+use crate::support::{
+    corrupt,
+    crc,
+    damage,
+    damaged,
+    get_u32,
+    ino,
+    no_flipped_bit_goes_unnoticed,
+    put,
+    volume,
+    volume_with,
+    volume_without_checksums, //
 };
+use damage::Crc;
 use ondisk::{
     group::{
         Descriptor,

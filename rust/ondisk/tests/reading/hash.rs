@@ -2,7 +2,7 @@
 
 //! Hashes of names, as debugfs computes them.
 
-use crate::numbers::Numbers;
+use damage::Numbers;
 use ondisk::hash::{
     Chars,
     Hash,

@@ -2,25 +2,23 @@
 
 //! Trees of hashes.
 
-use crate::{
-    common::Crc,
-    support::{
-        corrupt,
-        crc,
-        damage,
-        damaged,
-        directory,
-        get_u16,
-        inode_seed,
-        no_flipped_bit_goes_unnoticed,
-        put,
-        put_entry,
-        volume,
-        volume_with,
-        volume_without_checksums,
-        GENERATION, //
-    },
+use crate::support::{
+    corrupt,
+    crc,
+    damage,
+    damaged,
+    directory,
+    get_u16,
+    inode_seed,
+    no_flipped_bit_goes_unnoticed,
+    put,
+    put_entry,
+    volume,
+    volume_with,
+    volume_without_checksums,
+    GENERATION, //
 };
+use damage::Crc;
 use ondisk::{
     hash::{
         Hash,

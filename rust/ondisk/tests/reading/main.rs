@@ -3,10 +3,6 @@
 //! What reading a volume needs, structure by structure: made from nothing with its checksums,
 //! changed field by field, and damaged at random.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/numbers.rs"]
-mod numbers;
 mod support;
 
 mod acl;

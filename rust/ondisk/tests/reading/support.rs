@@ -2,12 +2,9 @@
 
 //! Structures as bytes: templates, checksums put right, damage.
 
-use crate::{
-    common::{
-        Bytes,
-        Crc, //
-    },
-    numbers::Numbers,
+use damage::{
+    Crc,
+    Numbers, //
 };
 use ondisk::{
     extent,
@@ -21,7 +18,7 @@ use ondisk::{
 
 /// The superblock of a volume with default features; how it was made stands in
 /// `tests/superblock.rs`. 16,384 blocks of 4 KiB in one group, 16,384 inodes of 256 bytes.
-pub const DEFAULT: &Bytes = include_bytes!("../default.superblock");
+pub const DEFAULT: &[u8; Superblock::LEN] = include_bytes!("../default.superblock");
 
 /// The default volume.
 pub fn volume() -> Superblock {

@@ -2,23 +2,23 @@
 
 //! Extended attributes.
 
-use crate::{
-    common::Crc,
-    numbers::Numbers,
-    support::{
-        corrupt,
-        crc,
-        damage,
-        damaged,
-        get_u32,
-        inode_bytes,
-        no_flipped_bit_goes_unnoticed,
-        parse_inode,
-        put,
-        seal_inode,
-        volume,
-        volume_without_checksums, //
-    },
+use crate::support::{
+    corrupt,
+    crc,
+    damage,
+    damaged,
+    get_u32,
+    inode_bytes,
+    no_flipped_bit_goes_unnoticed,
+    parse_inode,
+    put,
+    seal_inode,
+    volume,
+    volume_without_checksums, //
+};
+use damage::{
+    Crc,
+    Numbers, //
 };
 use ondisk::{
     xattr::{

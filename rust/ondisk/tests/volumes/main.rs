@@ -5,14 +5,9 @@
 //! need `mke2fs`, `e2fsck` and `debugfs` in the path, and are ignored unless asked for:
 //! `cargo test -- --include-ignored`.
 
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../common/image.rs"]
 mod image;
-#[path = "../common/numbers.rs"]
-mod numbers;
 mod source;
-mod walker;
 
-mod damage;
+mod damaged;
 mod reading;

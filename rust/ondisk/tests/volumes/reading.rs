@@ -3,7 +3,6 @@
 //! What is read is what went in, and what others read.
 
 use crate::{
-    common::Crc,
     image::{
         Image,
         DEFAULT, //
@@ -14,7 +13,11 @@ use crate::{
         MANY,
         SCATTERED, //
     },
-    walker::Volume,
+};
+use damage::{
+    walk::Volume,
+    Crc,
+    Kind, //
 };
 use ext4_view::{
     Ext4,
@@ -55,7 +58,7 @@ use std::{
 };
 
 /// A volume to be made.
-struct Kind {
+struct Recipe {
     features: &'static str,
     /// Bytes of a block, and of an inode.
     sizes: [&'static str; 2],
@@ -65,8 +68,8 @@ struct Kind {
     is_deep: bool,
 }
 
-const fn kind(features: &'static str, sizes: [&'static str; 2], is_deep: bool) -> Kind {
-    Kind {
+const fn recipe(features: &'static str, sizes: [&'static str; 2], is_deep: bool) -> Recipe {
+    Recipe {
         features,
         sizes,
         hashes: "",
@@ -74,30 +77,30 @@ const fn kind(features: &'static str, sizes: [&'static str; 2], is_deep: bool) -
     }
 }
 
-const KINDS: [Kind; 11] = [
-    kind(DEFAULT, ["1024", "128"], true),
-    kind(DEFAULT, ["1024", "256"], true),
-    kind(DEFAULT, ["2048", "256"], true),
-    kind(DEFAULT, ["2048", "1024"], true),
-    kind(DEFAULT, ["4096", "128"], false),
-    kind(DEFAULT, ["4096", "256"], false),
-    kind(DEFAULT, ["4096", "1024"], false),
-    Kind {
+const RECIPES: [Recipe; 11] = [
+    recipe(DEFAULT, ["1024", "128"], true),
+    recipe(DEFAULT, ["1024", "256"], true),
+    recipe(DEFAULT, ["2048", "256"], true),
+    recipe(DEFAULT, ["2048", "1024"], true),
+    recipe(DEFAULT, ["4096", "128"], false),
+    recipe(DEFAULT, ["4096", "256"], false),
+    recipe(DEFAULT, ["4096", "1024"], false),
+    Recipe {
         hashes: "ssv def_hash_version tea\n",
-        ..kind(DEFAULT, ["1024", "256"], true)
+        ..recipe(DEFAULT, ["1024", "256"], true)
     },
-    Kind {
+    Recipe {
         hashes: "ssv def_hash_version legacy\nssv flags 2\n",
-        ..kind(DEFAULT, ["1024", "256"], true)
+        ..recipe(DEFAULT, ["1024", "256"], true)
     },
     // Without 64bit and flex_bg, and without types of names.
-    kind(
+    recipe(
         "none,has_journal,extent,dir_index,ext_attr,metadata_csum,sparse_super",
         ["4096", "256"],
         false,
     ),
     // Without checksums.
-    kind(
+    recipe(
         "none,extent,dir_index,filetype,ext_attr,large_file",
         ["1024", "256"],
         true,
@@ -123,13 +126,13 @@ const LONG_VALUE: usize = 600;
 fn volumes_are_read_as_they_were_made() {
     let source = Source::new("source", MANY, SCATTERED);
     let commands = COMMANDS.replace("VALUE", &"v".repeat(LONG_VALUE));
-    for kind in KINDS {
-        let Kind {
+    for recipe in RECIPES {
+        let Recipe {
             features,
             sizes: [block, inode],
             hashes,
             is_deep,
-        } = kind;
+        } = recipe;
         println!("{features} {block} {inode} {hashes}");
         let options = ["-O", features, "-b", block, "-I", inode, "-N", "2048"];
         let image = source.image(96 << 20, &options, &format!("{hashes}{commands}"));
@@ -356,28 +359,28 @@ fn check_what_debugfs_made(volume: &Volume<'_>) {
 /// That the volumes are what they are made for: trees with nodes below nodes.
 fn check_depths(volume: &Volume<'_>, is_deep: bool) {
     let scattered = inode(volume, Path::new("scattered"));
-    assert_eq!(scattered.extents(&volume.superblock).unwrap().depth(), 2);
+    assert_eq!(scattered.extents(volume.superblock()).unwrap().depth(), 2);
     // Where a group ends, a piece may be two.
     assert!(volume.extents(&scattered).unwrap().len() as u64 >= SCATTERED);
 
     let many = inode(volume, Path::new("many"));
-    assert!(many.is_indexed(&volume.superblock));
+    assert!(many.is_indexed(volume.superblock()));
     let first = volume.root(&many).unwrap().index().first();
     let is_node = matches!(first.child(), ondisk::htree::Child::Node(_));
     assert_eq!(is_node, is_deep);
-    assert!(!inode(volume, Path::new("nested")).is_indexed(&volume.superblock));
+    assert!(!inode(volume, Path::new("nested")).is_indexed(volume.superblock()));
 }
 
 /// That descriptors, bitmaps and inodes agree with each other.
 fn check_groups(volume: &Volume<'_>) {
-    let superblock = &volume.superblock;
+    let superblock = volume.superblock();
     let (mut free_inodes, mut free_clusters) = (0, 0);
     for number in superblock.groups() {
         let group = volume.descriptor(number).unwrap();
         free_clusters += u64::from(group.free_clusters());
         free_inodes += group.free_inodes();
         if !group.flags().contains(Flags::BLOCK_UNINIT) {
-            let bitmap = volume.block(group.block_bitmap());
+            let bitmap = volume.block(Kind::BlockBitmap(number.get()), group.block_bitmap());
             group
                 .check_block_bitmap::<Crc>(superblock, &bitmap)
                 .unwrap();
@@ -388,7 +391,7 @@ fn check_groups(volume: &Volume<'_>) {
         let inodes = superblock.inodes_per_group().get();
         let (mut used, mut dirs) = (0, 0);
         if !group.flags().contains(Flags::INODE_UNINIT) {
-            let bitmap = volume.block(group.inode_bitmap());
+            let bitmap = volume.block(Kind::InodeBitmap(number.get()), group.inode_bitmap());
             group
                 .check_inode_bitmap::<Crc>(superblock, &bitmap)
                 .unwrap();

@@ -2,10 +2,8 @@
 
 //! Directories with everything that a volume can hold, and volumes made from them.
 
-use crate::{
-    image::Image,
-    numbers::Numbers, //
-};
+use crate::image::Image;
+use damage::Numbers;
 use std::{
     env,
     ffi::OsStr,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The least reader of a volume that there can be: it only puts together what `ondisk` says, and
-//! trusts it, so that a place outside the volume is a panic.
+//! trusts it, so that a place outside the volume is a panic, and so is reading that does not end.
 
-use crate::common::{
-    Bytes,
-    Crc, //
+use crate::{
+    Crc,
+    Kind,
+    Structure, //
 };
 use ondisk::{
     dir,
@@ -15,7 +16,10 @@ use ondisk::{
         Node,
         State, //
     },
-    group::Descriptor,
+    group::{
+        Descriptor,
+        Flags, //
+    },
     htree::{
         Child,
         Index,
@@ -38,13 +42,27 @@ use ondisk::{
     Superblock, //
 };
 use std::{
-    cell::RefCell,
-    collections::BTreeSet, //
+    cell::{
+        Cell,
+        RefCell, //
+    },
+    collections::BTreeSet,
+    hash::{
+        DefaultHasher,
+        Hash,
+        Hasher, //
+    }, //
 };
+
+/// Structures that are read in one walk, at most; a whole volume of 8 MiB takes a few thousand.
+const MAX_READS: u64 = 2_000_000;
+/// Names of one directory, at most: a tree may name one leaf again and again.
+const MAX_NAMES: usize = 1_000_000;
 
 /// Why reading ends.
 #[derive(Debug, PartialEq)]
 pub enum Wrong {
+    /// What `ondisk` says.
     Format(Error),
     /// The image ends before the volume does.
     Truncated,
@@ -62,32 +80,139 @@ impl From<Error> for Wrong {
     }
 }
 
+/// A [`std::result::Result`] of this module.
 pub type Result<T> = std::result::Result<T, Wrong>;
 
 /// A name, its inode, its type.
 pub type Name = (Vec<u8>, Ino, Option<Type>);
 
+/// A volume that is read.
 pub struct Volume<'a> {
     image: &'a [u8],
-    pub superblock: Superblock,
-    /// Where metadata were read: place and length.
-    pub metadata: RefCell<BTreeSet<(usize, usize)>>,
+    superblock: Superblock,
+    structures: RefCell<BTreeSet<Structure>>,
+    reads: Cell<u64>,
 }
 
 impl<'a> Volume<'a> {
+    /// Reads the superblock of an image.
     pub fn open(image: &'a [u8]) -> Result<Self> {
-        let bytes: &Bytes = image[1024..2048].try_into().unwrap();
-        let superblock = Superblock::parse::<Crc>(bytes)?;
+        let start = Superblock::POS as usize;
+        let bytes = image.get(start..).and_then(|bytes| bytes.first_chunk());
+        let superblock = Superblock::parse::<Crc>(bytes.ok_or(Wrong::Truncated)?)?;
         if superblock.len() > image.len() as u64 {
             return Err(Wrong::Truncated);
         }
+        let first = Structure {
+            kind: Kind::Superblock,
+            pos: start,
+            len: Superblock::LEN,
+        };
         Ok(Self {
             image,
             superblock,
-            metadata: RefCell::new([(1024, 1024)].into()),
+            structures: RefCell::new([first].into()),
+            reads: Cell::new(0),
         })
     }
 
+    /// The superblock.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// The structures that were read up to now.
+    pub fn structures(&self) -> Vec<Structure> {
+        self.structures.borrow().iter().copied().collect()
+    }
+
+    /// Goes through all that can be reached, and sums it up in a number. Of files it takes no more
+    /// than the beginning of each block.
+    pub fn walk(&self) -> Result<u64> {
+        let mut sum = DefaultHasher::new();
+        self.walk_groups()?;
+        self.walk_special(&mut sum)?;
+
+        let mut seen = BTreeSet::from([Ino::ROOT]);
+        let mut dirs = vec![Ino::ROOT];
+        // Files can have blocks in common, each of which would be read again and again.
+        let mut budget = 4 * self.image.len();
+        self.inode(Ino::ROOT)?;
+        while let Some(ino) = dirs.pop() {
+            let dir = self.inode(ino)?;
+            for (n, (name, ino, file_type)) in self.names(&dir)?.into_iter().enumerate() {
+                (&name, ino, format!("{file_type:?}")).hash(&mut sum);
+                // Each takes a way through the tree.
+                if n % 16 == 0 {
+                    self.find(&dir, &name)?.hash(&mut sum);
+                }
+                if !seen.insert(ino) {
+                    continue;
+                }
+                let inode = self.inode(ino)?;
+                format!("{inode:?}").hash(&mut sum);
+                self.xattrs(ino)?.hash(&mut sum);
+                if matches!(inode.content(), Content::Extents(_) | Content::BlockMap) {
+                    self.walk_extents(&inode, &mut budget, &mut sum)?;
+                }
+                match inode.file_type() {
+                    Type::Directory => dirs.push(ino),
+                    Type::Symlink => self.target(&inode)?.hash(&mut sum),
+                    _ => (),
+                }
+            }
+        }
+        Ok(sum.finish())
+    }
+
+    fn walk_groups(&self) -> Result<()> {
+        for number in self.superblock.groups() {
+            let group = self.descriptor(number)?;
+            let kind = |kind: fn(u32) -> Kind| kind(number.get());
+            if !group.flags().contains(Flags::BLOCK_UNINIT) {
+                let block = self.block(kind(Kind::BlockBitmap), group.block_bitmap());
+                group.check_block_bitmap::<Crc>(&self.superblock, &block)?;
+            }
+            if !group.flags().contains(Flags::INODE_UNINIT) {
+                let block = self.block(kind(Kind::InodeBitmap), group.inode_bitmap());
+                group.check_inode_bitmap::<Crc>(&self.superblock, &block)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The inodes without names.
+    fn walk_special(&self, sum: &mut DefaultHasher) -> Result<()> {
+        let settings = self.superblock.settings();
+        let special = [settings.journal(), settings.orphan_file()];
+        for ino in special.into_iter().flatten() {
+            if let Some((inode, _)) = self.slot(ino)? {
+                format!("{:?}", self.extents(&inode)?).hash(sum);
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_extents(
+        &self,
+        inode: &Inode,
+        budget: &mut usize,
+        sum: &mut DefaultHasher,
+    ) -> Result<()> {
+        for extent in self.extents(inode)? {
+            format!("{extent:?}").hash(sum);
+            let data = self.extent_data(&extent);
+            *budget = budget.saturating_sub(data.len());
+            if extent.state() == State::Written && *budget > 0 {
+                for block in data.chunks(self.block_len()) {
+                    block.first_chunk::<8>().hash(sum);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The size of its blocks.
     pub fn block_size(&self) -> BlockSize {
         self.superblock.block_size()
     }
@@ -96,24 +221,30 @@ impl<'a> Volume<'a> {
         self.block_size().bytes().get() as usize
     }
 
-    fn read(&self, place: InBlock) -> &'a [u8] {
-        let start = place.pblk.0 as usize * self.block_len() + place.start as usize;
+    fn read(&self, kind: Kind, place: InBlock) -> &'a [u8] {
+        self.reads.set(self.reads.get() + 1);
+        assert!(self.reads.get() < MAX_READS, "reading does not end");
+        let pos = place.pblk.0 as usize * self.block_len() + place.start as usize;
         let len = place.len as usize;
-        self.metadata.borrow_mut().insert((start, len));
-        &self.image[start..start + len]
+        let structure = Structure { kind, pos, len };
+        self.structures.borrow_mut().insert(structure);
+        &self.image[pos..pos + len]
     }
 
-    pub fn block(&self, pblk: Pblk) -> Block<'a> {
-        let bytes = self.read(InBlock {
+    /// A block that holds something.
+    pub fn block(&self, kind: Kind, pblk: Pblk) -> Block<'a> {
+        let place = InBlock {
             pblk,
             start: 0,
             len: self.block_len() as u32,
-        });
-        Block::new(bytes).unwrap()
+        };
+        Block::new(self.read(kind, place)).unwrap()
     }
 
+    /// The descriptor of a group.
     pub fn descriptor(&self, group: GroupNumber) -> Result<Descriptor> {
-        let bytes = self.read(self.superblock.descriptor_place(group)?);
+        let place = self.superblock.descriptor_place(group)?;
+        let bytes = self.read(Kind::Descriptor(group.get()), place);
         Ok(Descriptor::parse::<Crc>(&self.superblock, group, bytes)?)
     }
 
@@ -121,11 +252,12 @@ impl<'a> Volume<'a> {
     pub fn slot(&self, ino: Ino) -> Result<Option<(Inode, &'a [u8])>> {
         let group = self.descriptor(self.superblock.group_of(ino))?;
         let place = group.inode_place(&self.superblock, ino).unwrap();
-        let bytes = self.read(place);
+        let bytes = self.read(Kind::Inode(ino.get()), place);
         let inode = Inode::parse::<Crc>(&self.superblock, ino, bytes)?;
         Ok(inode.map(|inode| (inode, bytes)))
     }
 
+    /// The inode of a name.
     pub fn inode(&self, ino: Ino) -> Result<Inode> {
         if !self.superblock.is_ordinary(ino) {
             return Err(Wrong::Reserved(ino));
@@ -134,13 +266,14 @@ impl<'a> Volume<'a> {
         slot.map(|(inode, _)| inode).ok_or(Wrong::Free(ino))
     }
 
+    /// What there is at a block of a file.
     pub fn lookup(&self, inode: &Inode, lblk: Lblk) -> Result<Lookup> {
         let mut node = inode.extents(&self.superblock)?;
         loop {
             match node.lookup(lblk) {
                 Lookup::Child(child) => {
                     assert!(child.depth() < node.depth());
-                    let block = self.block(child.pblk());
+                    let block = self.block(Kind::ExtentNode(inode.ino().get()), child.pblk());
                     node = Node::child::<Crc>(&self.superblock, inode.seed(), child, block)?;
                 }
                 found => return Ok(found),
@@ -173,6 +306,7 @@ impl<'a> Volume<'a> {
         &self.image[start..start + extent.len().0 as usize * self.block_len()]
     }
 
+    /// The bytes of a file.
     pub fn data(&self, inode: &Inode) -> Result<Vec<u8>> {
         let mut data = vec![0; inode.size() as usize];
         for extent in self.extents(inode)? {
@@ -187,6 +321,7 @@ impl<'a> Volume<'a> {
         Ok(data)
     }
 
+    /// The target of a symbolic link.
     pub fn target(&self, inode: &Inode) -> Result<Vec<u8>> {
         match inode.content() {
             Content::Target(target) => Ok(target.bytes().to_vec()),
@@ -194,25 +329,27 @@ impl<'a> Volume<'a> {
         }
     }
 
-    fn dir_block(&self, dir: &Inode, lblk: Lblk) -> Result<Block<'a>> {
+    fn dir_block(&self, kind: fn(u32) -> Kind, dir: &Inode, lblk: Lblk) -> Result<Block<'a>> {
+        let kind = kind(dir.ino().get());
         match self.lookup(dir, lblk)? {
-            Lookup::Extent(extent) => Ok(self.block(extent.pblk(lblk).unwrap())),
+            Lookup::Extent(extent) => Ok(self.block(kind, extent.pblk(lblk).unwrap())),
             _ => Err(Wrong::Hole(lblk)),
         }
     }
 
     fn leaf(&self, dir: &Inode, lblk: Lblk) -> Result<dir::Leaf<'a>> {
-        let block = self.dir_block(dir, lblk)?;
+        let block = self.dir_block(Kind::DirLeaf, dir, lblk)?;
         Ok(dir::Leaf::parse::<Crc>(&self.superblock, dir, lblk, block)?)
     }
 
+    /// The root of an indexed directory.
     pub fn root(&self, dir: &Inode) -> Result<Root<'a>> {
-        let block = self.dir_block(dir, Lblk(0))?;
+        let block = self.dir_block(Kind::HashRoot, dir, Lblk(0))?;
         Ok(Root::parse::<Crc>(&self.superblock, dir, block)?)
     }
 
     fn below(&self, dir: &Inode, below: ondisk::htree::Below) -> Result<Index<'a>> {
-        let block = self.dir_block(dir, below.lblk())?;
+        let block = self.dir_block(Kind::HashNode, dir, below.lblk())?;
         Ok(Index::below::<Crc>(&self.superblock, dir, below, block)?)
     }
 
@@ -230,19 +367,21 @@ impl<'a> Volume<'a> {
     pub fn names(&self, dir: &Inode) -> Result<Vec<Name>> {
         let mut names = vec![];
         let mut leaves = vec![];
+        let mut linear = 0;
         if dir.is_indexed(&self.superblock) {
             let root = self.root(dir)?;
             names.push((b".".to_vec(), dir.ino(), Some(Type::Directory)));
             names.push((b"..".to_vec(), root.parent(), Some(Type::Directory)));
             self.leaves(dir, root.index(), &mut leaves)?;
         } else {
-            let blocks = dir.size() / self.block_len() as u64;
-            leaves.extend((0..blocks).map(|lblk| Lblk(lblk as u32)));
+            linear = dir.size() / self.block_len() as u64;
         }
-        for lblk in leaves {
+        let linear = (0..linear).map(|lblk| Lblk(lblk as u32));
+        for lblk in leaves.into_iter().chain(linear) {
             for entry in self.leaf(dir, lblk)?.entries() {
                 let entry = entry?;
                 names.push((entry.name().to_vec(), entry.ino(), entry.file_type()));
+                assert!(names.len() < MAX_NAMES, "names do not end");
             }
         }
         Ok(names)
@@ -323,7 +462,7 @@ impl<'a> Volume<'a> {
             add(xattrs);
         }
         if let Some(pblk) = inode.xattr_block() {
-            let block = self.block(pblk);
+            let block = self.block(Kind::XattrBlock, pblk);
             add(Xattrs::in_block::<Crc>(&self.superblock, pblk, block)?);
         }
         all.sort();
