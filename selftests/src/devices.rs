@@ -122,7 +122,10 @@ fn parse(text: &str) -> Result<Vec<Device>> {
 }
 
 /// A device outside the list; its kind is what sysfs says.
-fn probe(path: &Path) -> Result<Device> {
+///
+/// # Errors
+/// `path` is not a block device.
+pub fn probe(path: &Path) -> Result<Device> {
     let name = kernel_name(path)?;
     let sys = Path::new("/sys/class/block").join(&name);
     let says = |file: &str, want: &str| {

@@ -33,6 +33,11 @@ pub enum Fstyp {
 impl Fstyp {
     const ALL: [Self; 4] = [Self::Stablefs, Self::Ext4, Self::Xfs, Self::Btrfs];
 
+    /// Whether volumes can be mounted to be written to.
+    pub fn writes(self) -> bool {
+        self != Self::Stablefs
+    }
+
     /// Makes a new volume that fills `dev`.
     ///
     /// # Errors
@@ -60,16 +65,22 @@ impl Fstyp {
     /// # Errors
     /// mount(8) fails, with the kernel's reason.
     pub fn mount(self, dev: &Path, dir: &Path) -> Result<()> {
+        self.mount_with(dev, dir, "")
+    }
+
+    /// Mounts the volume on `dev` at `dir` with `options`, as mount(8) takes them after `-o`; none if empty.
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_with(self, dev: &Path, dir: &Path, options: &str) -> Result<()> {
         if self == Self::Stablefs {
             Module::from_env()?.ensure_loaded()?;
         }
-        succeed(
-            command("mount", &["-t", &self.to_string()])
-                .arg(dev)
-                .arg(dir),
-            LIMIT,
-        )
-        .map(drop)
+        let mut mount = command("mount", &["-t", &self.to_string()]);
+        if !options.is_empty() {
+            mount.args(["-o", options]);
+        }
+        succeed(mount.arg(dev).arg(dir), LIMIT).map(drop)
     }
 
     /// Checks the unmounted volume on `dev`, changing nothing.

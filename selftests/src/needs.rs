@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a test needs before it can run, as it tells the runner: `on=pmem,dif volume=mounted only=stablefs`.
+//! What a test needs before it can run, as it tells the runner: `on=pmem,dif volume=writable only=ext4`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,8 +16,9 @@ use crate::filesystem::Fstyp;
 pub enum Volume {
     /// Anything; the test may overwrite it.
     Raw,
-    /// A new volume of the filesystem under test, mounted on `TEST_DIR`; the test leaves it mounted and sound.
-    Mounted,
+    /// A new volume of the filesystem under test, mounted on `TEST_DIR` to be written to; the test leaves it mounted
+    /// and sound.
+    Writable,
 }
 
 /// The needs of one test.
@@ -27,24 +28,21 @@ pub struct Needs {
     pub on: Cow<'static, [Kind]>,
     /// State of that device.
     pub volume: Volume,
-    /// Set when the test is about one filesystem's own code, and says nothing about the others.
-    pub only: Option<Fstyp>,
+    /// The filesystems that the test says anything about; with none, all of them.
+    pub only: Cow<'static, [Fstyp]>,
 }
 
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = self
-            .on
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
         let volume = match self.volume {
             Volume::Raw => "raw",
-            Volume::Mounted => "mounted",
+            Volume::Writable => "writable",
         };
-        write!(f, "on={kinds} volume={volume}")?;
-        self.only.map_or(Ok(()), |fstyp| write!(f, " only={fstyp}"))
+        write!(f, "on={} volume={volume}", list(&self.on))?;
+        if self.only.is_empty() {
+            return Ok(());
+        }
+        write!(f, " only={}", list(&self.only))
     }
 }
 
@@ -54,31 +52,40 @@ impl FromStr for Needs {
     fn from_str(line: &str) -> Result<Self> {
         let mut on = None;
         let mut volume = None;
-        let mut only = None;
+        let mut only = Vec::new();
         for word in line.split_whitespace() {
             let (key, value) = word
                 .split_once('=')
                 .with_context(|| format!("{word}: not KEY=VALUE"))?;
             match (key, value) {
-                ("on", kinds) => {
-                    let kinds = kinds
-                        .split(',')
-                        .filter(|kind| !kind.is_empty())
-                        .map(Kind::from_str);
-                    on = Some(kinds.collect::<Result<Vec<_>>>()?);
-                }
+                ("on", kinds) => on = Some(parse_list(kinds)?),
                 ("volume", "raw") => volume = Some(Volume::Raw),
-                ("volume", "mounted") => volume = Some(Volume::Mounted),
-                ("only", fstyp) => only = Some(fstyp.parse()?),
+                ("volume", "writable") => volume = Some(Volume::Writable),
+                ("only", fstyps) => only = parse_list(fstyps)?,
                 _ => bail!("{word}: unknown need"),
             }
         }
         Ok(Self {
             on: on.context("no on=")?.into(),
             volume: volume.context("no volume=")?,
-            only,
+            only: only.into(),
         })
     }
+}
+
+fn list(items: &[impl ToString]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn parse_list<T: FromStr<Err = Error>>(text: &str) -> Result<Vec<T>> {
+    text.split(',')
+        .filter(|item| !item.is_empty())
+        .map(str::parse)
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,17 +98,17 @@ mod tests {
             Needs {
                 on: Cow::Borrowed(&[]),
                 volume: Volume::Raw,
-                only: Some(Fstyp::Stablefs),
+                only: Cow::Borrowed(&[Fstyp::Stablefs]),
             },
             Needs {
                 on: Cow::Borrowed(&[Kind::Pmem, Kind::Dif]),
-                volume: Volume::Mounted,
-                only: None,
+                volume: Volume::Writable,
+                only: Cow::Borrowed(&[]),
             },
             Needs {
                 on: Cow::Borrowed(&[Kind::Nvme, Kind::Plain]),
                 volume: Volume::Raw,
-                only: Some(Fstyp::Xfs),
+                only: Cow::Borrowed(&[Fstyp::Xfs, Fstyp::Ext4]),
             },
         ];
         for needs in samples {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::devices::{self, Kind};
 use crate::filesystem::Fstyp;
 use crate::ktap::{self, Outcome, Totals};
 use crate::needs::{Needs, Volume};
@@ -68,6 +69,14 @@ impl Env {
         self.dev
             .as_deref()
             .context("TEST_DEV is not set: the runner sets it")
+    }
+
+    /// What sort of device that is.
+    ///
+    /// # Errors
+    /// `TEST_DEV` is not set, or names no device.
+    pub fn kind(&self) -> Result<Kind> {
+        devices::probe(self.dev()?).map(|device| device.kind)
     }
 
     /// Where the volume is mounted, for a program that needs it mounted.
@@ -130,7 +139,7 @@ impl Program {
         if !self.needs.on.is_empty() {
             env.dev()?;
         }
-        if self.needs.volume == Volume::Mounted {
+        if self.needs.volume == Volume::Writable {
             env.dir()?;
         }
         Ok(env)

@@ -206,7 +206,7 @@ fn what_a_program_leaves_running_is_killed() {
 
 #[test]
 fn a_missing_device_is_a_skip() {
-    let suite = Suite::new(&[("on_disk", "on=pmem,dif volume=mounted", "exit 1")]);
+    let suite = Suite::new(&[("on_disk", "on=pmem,dif volume=writable", "exit 1")]);
     let ran = suite.run(&["-f", "ext4"]);
     ran.expect(
         0,

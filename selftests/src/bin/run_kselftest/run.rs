@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use stablefs_selftests::devices::Device;
-use stablefs_selftests::filesystem::{self, Fstyp};
+use stablefs_selftests::filesystem;
 use stablefs_selftests::kmsg::{self, Kmsg};
 use stablefs_selftests::ktap::{self, Outcome, Tally, Totals};
 use stablefs_selftests::needs::Volume;
@@ -107,20 +107,18 @@ impl Run {
                 }
             }
         };
-        if volume == Volume::Mounted {
-            if let Some(why) = cannot_mount_yet(self.options.fstyp) {
-                return Verdict {
-                    skip: Some(why.into()),
-                    ..Verdict::default()
-                };
-            }
+        if volume == Volume::Writable && !self.options.fstyp.writes() {
+            return Verdict {
+                skip: Some(format!("{} only reads", self.options.fstyp)),
+                ..Verdict::default()
+            };
         }
         let mut verdict = Verdict::default();
         if let Some(log) = &mut self.log {
             log.begin(&entry.label, &mut verdict);
         }
         let done = match (device, volume) {
-            (Some(device), Volume::Mounted) => self.mounted(entry, device, &mut verdict),
+            (Some(device), Volume::Writable) => self.mounted(entry, device, &mut verdict),
             (device, _) => self.program(entry, device, None, &mut verdict),
         };
         if let Err(e) = done {
@@ -215,13 +213,6 @@ impl Run {
             self.totals.add(outcome);
         }
     }
-}
-
-/// Why a mounted volume of `fstyp` cannot be had at present.
-///
-/// DELETE, with its one caller, when stablefs mounts volumes.
-fn cannot_mount_yet(fstyp: Fstyp) -> Option<&'static str> {
-    (fstyp == Fstyp::Stablefs).then_some("stablefs does not mount volumes yet")
 }
 
 /// Whether anything has been leaked by the end of the run; what was lost before it began is not told apart.

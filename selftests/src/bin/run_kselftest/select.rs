@@ -67,7 +67,7 @@ pub(crate) fn entries(suite: &Path, name: &str, devices: &[Device], fstyp: Fstyp
         Ok(needs) => needs,
         Err(e) => return vec![entry(test.to_owned(), State::Broken(format!("{e:#}")))],
     };
-    if needs.only.is_some_and(|only| only != fstyp) {
+    if !needs.only.is_empty() && !needs.only.contains(&fstyp) {
         return Vec::new();
     }
     if needs.on.is_empty() {

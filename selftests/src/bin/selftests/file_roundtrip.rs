@@ -20,8 +20,8 @@ pub(crate) const PROGRAM: Program = Program {
     name: "file_roundtrip",
     needs: Needs {
         on: Cow::Borrowed(Kind::ALL),
-        volume: Volume::Mounted,
-        only: None,
+        volume: Volume::Writable,
+        only: Cow::Borrowed(&[]),
     },
     cases: &[
         Case::new("written_by_write", |env| roundtrip(env, "write", write)),

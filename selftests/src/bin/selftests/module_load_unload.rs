@@ -23,7 +23,7 @@ pub(crate) const PROGRAM: Program = Program {
     needs: Needs {
         on: Cow::Borrowed(&[]),
         volume: Volume::Raw,
-        only: Some(Fstyp::Stablefs),
+        only: Cow::Borrowed(&[Fstyp::Stablefs]),
     },
     cases: &[
         Case::new("a_second_load_is_refused", a_second_load_is_refused),

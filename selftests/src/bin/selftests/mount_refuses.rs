@@ -33,7 +33,7 @@ pub(crate) const PROGRAM: Program = Program {
     needs: Needs {
         on: Cow::Borrowed(Kind::ALL),
         volume: Volume::Raw,
-        only: Some(Fstyp::Stablefs),
+        only: Cow::Borrowed(&[Fstyp::Stablefs]),
     },
     cases: &[
         Case::new("garbage", garbage),
