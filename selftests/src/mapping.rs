@@ -2,10 +2,7 @@
 
 //! A shared mapping of a file: copied into and out of, never borrowed, since others may store to it at any time.
 
-#![expect(
-    unsafe_code,
-    reason = "mmap(2) and the memory behind it; the one place in this package"
-)]
+#![expect(unsafe_code, reason = "mmap(2) and the memory behind it")]
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -30,18 +27,13 @@ impl SharedMapping {
     /// # Errors
     /// `len` is 0, or the file cannot be mapped.
     pub fn new(file: &File, len: usize) -> Result<Self> {
+        Self::map(file, 0, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn map(file: &File, pos: u64, len: usize, prot: ProtFlags) -> Result<Self> {
         ensure!(len > 0, "a mapping of nothing");
         // SAFETY: The kernel chooses the place, so no memory of this program is replaced.
-        let base = unsafe {
-            mmap(
-                ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                file,
-                0,
-            )
-        };
+        let base = unsafe { mmap(ptr::null_mut(), len, prot, MapFlags::SHARED, file, pos) };
         let base = NonNull::new(base.context("mmap")?).context("mmap: null")?;
         // INVARIANT: `base` comes from mmap(2) with this `len`, and only `drop` unmaps it.
         Ok(Self { base, len })
@@ -92,6 +84,28 @@ impl Drop for SharedMapping {
     }
 }
 
+/// A `MAP_SHARED` mapping of a part of a file that can only be read. Access to a page beyond the end of the file raises
+/// SIGBUS.
+pub struct ReadMapping(SharedMapping);
+
+impl ReadMapping {
+    /// Maps `len` bytes of `file` from `pos` on, a multiple of the page size.
+    ///
+    /// # Errors
+    /// `len` is 0, or the file cannot be mapped.
+    pub fn new(file: &File, pos: u64, len: usize) -> Result<Self> {
+        SharedMapping::map(file, pos, len, ProtFlags::READ).map(Self)
+    }
+
+    /// A copy of `len` bytes at `pos` of the mapping.
+    ///
+    /// # Errors
+    /// They reach beyond the mapping.
+    pub fn load(&self, pos: usize, len: usize) -> Result<Vec<u8>> {
+        self.0.load(pos, len)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +120,16 @@ mod tests {
         mapping.store(7, b"end").unwrap();
         file.write_all_at(b"start", 0).unwrap();
         assert_eq!(mapping.load(0, 10).unwrap(), b"start\0\0end");
+    }
+
+    #[test]
+    fn a_part_is_read_from_where_it_begins() {
+        let file = File::from(memfd_create("mapping", MemfdFlags::CLOEXEC).unwrap());
+        let page = rustix::param::page_size();
+        file.write_all_at(b"second page", page as u64).unwrap();
+        let mapping = ReadMapping::new(&file, page as u64, 11).unwrap();
+        assert_eq!(mapping.load(7, 4).unwrap(), b"page");
+        assert!(mapping.load(7, 5).is_err());
     }
 
     #[test]

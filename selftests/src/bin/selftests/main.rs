@@ -5,6 +5,7 @@
 mod file_roundtrip;
 mod module_load_unload;
 mod mount_refuses;
+mod reads_what_ext4_wrote;
 
 use std::env;
 use std::path::Path;
@@ -16,6 +17,7 @@ const PROGRAMS: &[&Program] = &[
     &module_load_unload::PROGRAM,
     &mount_refuses::PROGRAM,
     &file_roundtrip::PROGRAM,
+    &reads_what_ext4_wrote::PROGRAM,
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A volume that the kernel's ext4 has filled says the same whether ext4 or the filesystem under test mounts it: names,
+//! metadata, data, extended attributes, holes, file handles.
+//!
+//! Promise: none of the three; what a reader of the format owes. No control breaks it: that the comparison can see is
+//! its own case, `sees_a_difference`.
+//! Filesystems: those that read ext4 volumes. What they may say differently is left out of the walk, with the reason
+//! there.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+use stablefs_selftests::command::succeed;
+use stablefs_selftests::devices::Kind;
+use stablefs_selftests::filesystem::Fstyp;
+use stablefs_selftests::mounted::Mounted;
+use stablefs_selftests::needs::{Needs, Volume};
+use stablefs_selftests::populate::{populate, Scale};
+use stablefs_selftests::program::{say, Case, Env, Program};
+use stablefs_selftests::walk::{walk, Record};
+
+pub(crate) const PROGRAM: Program = Program {
+    name: "reads_what_ext4_wrote",
+    needs: Needs {
+        on: Cow::Borrowed(Kind::ALL),
+        volume: Volume::Raw,
+        only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
+    },
+    cases: &[
+        Case::new("as_mke2fs_makes_it", |env| reads(env, &DEFAULT)),
+        Case::new("blocks_of_1_kib", |env| reads(env, &SMALL_BLOCKS)),
+        Case::new("blocks_of_2_kib", |env| reads(env, &LARGE_INODES)),
+    ],
+};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A volume to be made.
+struct Shape {
+    mke2fs: &'static [&'static str],
+    /// Its length as mke2fs takes it; all of the device if empty.
+    len: &'static str,
+    /// Bytes in a block.
+    block: u64,
+    /// What is on it, on a device that is fast under emulation and on another.
+    scale: [Scale; 2],
+}
+
+const MODEST: Scale = Scale {
+    entries: 3_000,
+    extents: 1_000,
+};
+const DEFAULT: Shape = Shape {
+    mke2fs: &[],
+    len: "",
+    block: 4096,
+    scale: [
+        Scale {
+            entries: 100_000,
+            ..MODEST
+        },
+        MODEST,
+    ],
+};
+/// Of the small blocks, few entries make a tree of two levels; the inodes have no room for nanoseconds.
+const SMALL_BLOCKS: Shape = Shape {
+    mke2fs: &["-b", "1024", "-I", "128"],
+    len: "300M",
+    block: 1024,
+    scale: [
+        Scale {
+            extents: 50_000,
+            ..MODEST
+        },
+        MODEST,
+    ],
+};
+const LARGE_INODES: Shape = Shape {
+    mke2fs: &["-b", "2048", "-I", "1024"],
+    len: "300M",
+    block: 2048,
+    scale: [MODEST, MODEST],
+};
+
+fn reads(env: &Env, shape: &Shape) -> Result<()> {
+    let dev = env.dev()?;
+    let mut clock = Clock::new();
+    make(dev, shape)?;
+    let scale = shape.scale[usize::from(env.kind()? != Kind::Pmem)];
+    let volume = Mounted::new(Fstyp::Ext4, dev, "noinit_itable")?;
+    populate(volume.dir(), shape.block, env.seed, scale)?;
+    volume.unmount()?;
+    clock.say("filled");
+    let wanted = look(env, Fstyp::Ext4)?;
+    clock.say("walked by ext4");
+    say(&format!("{} facts: {:?}", wanted.len(), wanted.sorts()));
+    let found = look(env, env.fstyp)?;
+    clock.say(&format!("walked by {}", env.fstyp));
+    let differences = wanted.differences(&found);
+    ensure!(
+        differences.is_empty(),
+        "{} says otherwise than ext4:\n{differences}",
+        env.fstyp
+    );
+    Ok(())
+}
+
+/// All that `fstyp` says about the volume.
+fn look(env: &Env, fstyp: Fstyp) -> Result<Record> {
+    let volume = Mounted::new(fstyp, env.dev()?, "ro")?;
+    let record = walk(volume.dir(), env.seed)?;
+    volume.unmount()?;
+    Ok(record)
+}
+
+fn make(dev: &Path, shape: &Shape) -> Result<()> {
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs
+        .args(["-q", "-F", "-t", "ext4", "-L", "a label"])
+        .args(["-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"])
+        .args(shape.mke2fs)
+        .arg(dev)
+        .args(Some(shape.len).filter(|len| !len.is_empty()));
+    succeed(&mut mke2fs, LIMIT).map(drop)
+}
+
+/// Says how long steps took.
+struct Clock {
+    since: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+        }
+    }
+
+    fn say(&mut self, what: &str) {
+        say(&format!(
+            "{what} in {:.1} s",
+            self.since.elapsed().as_secs_f32()
+        ));
+        self.since = Instant::now();
+    }
+}

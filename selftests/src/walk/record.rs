@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a walk found, as facts that can be compared one by one.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+/// Examples shown of each sort of difference.
+const EXAMPLES: usize = 3;
+/// Longest value that is shown whole, in characters.
+const SHOWN: usize = 200;
+
+/// One thing found about one path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fact {
+    path: Rc<str>,
+    /// What the value is of: a word for the sort of fact, and after a blank what tells it from others of that sort.
+    what: Cow<'static, str>,
+    value: String,
+}
+
+impl Fact {
+    fn key(&self) -> (&str, &str) {
+        (&self.path, &self.what)
+    }
+
+    /// The sort of fact.
+    fn sort(&self) -> &str {
+        self.what.split(' ').next().unwrap_or_default()
+    }
+}
+
+/// All facts of a walk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    facts: Vec<Fact>,
+}
+
+impl Record {
+    /// Adds a fact about `path`: its `what` is `value`.
+    pub fn add(
+        &mut self,
+        path: &Rc<str>,
+        what: impl Into<Cow<'static, str>>,
+        value: impl fmt::Display,
+    ) {
+        self.facts.push(Fact {
+            path: Rc::clone(path),
+            what: what.into(),
+            value: value.to_string(),
+        });
+    }
+
+    /// Adds a fact that may be an error.
+    pub fn add_result<T: fmt::Display, E: fmt::Display>(
+        &mut self,
+        path: &Rc<str>,
+        what: impl Into<Cow<'static, str>>,
+        value: Result<T, E>,
+    ) {
+        match value {
+            Ok(value) => self.add(path, what, value),
+            Err(e) => self.add(path, what, format_args!("error: {e}")),
+        }
+    }
+
+    /// Puts the facts into the order in which they are compared.
+    pub fn sort(&mut self) {
+        self.facts.sort_unstable();
+    }
+
+    /// How many facts there are.
+    pub fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// How many facts of each sort there are.
+    pub fn sorts(&self) -> BTreeMap<&str, usize> {
+        let mut sorts = BTreeMap::new();
+        for fact in &self.facts {
+            *sorts.entry(fact.sort()).or_insert(0) += 1;
+        }
+        sorts
+    }
+
+    /// Where `found` differs from this record. Both are [sorted](Self::sort).
+    pub fn differences(&self, found: &Record) -> Differences {
+        let mut differences = Differences::default();
+        let (mut wanted, mut found) = (&self.facts[..], &found.facts[..]);
+        loop {
+            let order = match (wanted.first(), found.first()) {
+                (None, None) => return differences,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(want), Some(got)) => want.key().cmp(&got.key()),
+            };
+            let take = |side: &mut &[Fact]| {
+                let (fact, rest) = side.split_first()?;
+                *side = rest;
+                Some(fact.clone())
+            };
+            let pair = match order {
+                Ordering::Less => (take(&mut wanted), None),
+                Ordering::Greater => (None, take(&mut found)),
+                Ordering::Equal => (take(&mut wanted), take(&mut found)),
+            };
+            if pair.0 != pair.1 {
+                differences.add(pair.0, pair.1);
+            }
+        }
+    }
+}
+
+/// Where two records differ; displays as a few examples of each sort.
+#[derive(Debug, Default)]
+pub struct Differences {
+    sorts: BTreeMap<String, Examples>,
+}
+
+#[derive(Debug, Default)]
+struct Examples {
+    count: usize,
+    shown: Vec<String>,
+}
+
+impl Differences {
+    fn add(&mut self, wanted: Option<Fact>, found: Option<Fact>) {
+        let Some(either) = wanted.as_ref().or(found.as_ref()) else {
+            return;
+        };
+        let examples = self.sorts.entry(either.sort().to_owned()).or_default();
+        examples.count += 1;
+        if examples.shown.len() < EXAMPLES {
+            examples.shown.push(format!(
+                "{}: {}: want {}, found {}",
+                shorten(&either.path),
+                either.what,
+                shown(wanted.as_ref()),
+                shown(found.as_ref())
+            ));
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sorts.is_empty()
+    }
+
+    /// The sorts of fact that differ.
+    pub fn sorts(&self) -> impl Iterator<Item = &str> {
+        self.sorts.keys().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (sort, examples) in &self.sorts {
+            writeln!(f, "{} of sort `{sort}` differ:", examples.count)?;
+            for line in &examples.shown {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of a fact, if there is one.
+fn shown(fact: Option<&Fact>) -> Cow<'_, str> {
+    fact.map_or("nothing".into(), |fact| shorten(&fact.value))
+}
+
+/// `text`, without its middle if it is long.
+fn shorten(text: &str) -> Cow<'_, str> {
+    let chars: Vec<char> = text.chars().take(SHOWN * 10).collect();
+    if chars.len() <= SHOWN {
+        return text.into();
+    }
+    let (head, tail) = (&chars[..SHOWN / 2], &chars[chars.len() - SHOWN / 2..]);
+    let part = |chars: &[char]| chars.iter().collect::<String>();
+    format!("{} ... {}", part(head), part(tail)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(facts: &[(&str, &'static str, &str)]) -> Record {
+        let mut record = Record::default();
+        for (path, what, value) in facts {
+            record.add(&Rc::from(*path), *what, value);
+        }
+        record.sort();
+        record
+    }
+
+    #[test]
+    fn equal_records_have_no_differences() {
+        let one = record(&[("/", "mode", "755"), ("/a", "mode", "644")]);
+        let two = record(&[("/a", "mode", "644"), ("/", "mode", "755")]);
+        assert!(one.differences(&two).is_empty());
+    }
+
+    #[test]
+    fn a_fact_that_is_other_missing_or_new_is_named() {
+        let want = record(&[
+            ("/a", "mode", "644"),
+            ("/b", "size", "1"),
+            ("/c", "ino", "3"),
+        ]);
+        let found = record(&[
+            ("/a", "mode", "600"),
+            ("/c", "ino", "3"),
+            ("/d", "entry x", "4"),
+        ]);
+        let differences = want.differences(&found);
+        assert_eq!(
+            differences.sorts().collect::<Vec<_>>(),
+            ["entry", "mode", "size"]
+        );
+        let shown = differences.to_string();
+        for line in [
+            "/a: mode: want 644, found 600",
+            "/b: size: want 1, found nothing",
+            "/d: entry x: want nothing, found 4",
+        ] {
+            assert!(shown.contains(line), "{shown}");
+        }
+    }
+
+    #[test]
+    fn many_differences_of_one_sort_are_counted_and_few_are_shown() {
+        let facts = |value: &str| {
+            let mut record = Record::default();
+            for number in 0..100 {
+                record.add(&Rc::from(format!("/{number}")), "mode", value);
+            }
+            record.sort();
+            record
+        };
+        let shown = facts("1").differences(&facts("2")).to_string();
+        assert!(shown.starts_with("100 of sort `mode`"), "{shown}");
+        assert_eq!(shown.lines().count(), 1 + EXAMPLES);
+    }
+
+    #[test]
+    fn long_values_lose_their_middle() {
+        let long = format!("begin{}end", "x".repeat(1000));
+        let short = shorten(&long);
+        assert!(short.starts_with("begin") && short.ends_with("end") && short.len() < 250);
+        assert_eq!(shorten("short"), "short");
+    }
+}
