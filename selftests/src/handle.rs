@@ -7,6 +7,7 @@
     reason = "rustix has neither call, and a handle is a structure of varying length"
 )]
 
+use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -44,11 +45,11 @@ struct Raw {
 }
 
 impl Handle {
-    /// The handle of the file that `file` is open on, `O_PATH` or not.
+    /// The handle of the file `name` in `dir`; a symbolic link is not followed.
     ///
     /// # Errors
     /// name_to_handle_at(2)'s.
-    pub fn of(file: BorrowedFd<'_>, holds: Holds) -> Result<Self, Errno> {
+    pub fn of(dir: BorrowedFd<'_>, name: &CStr, holds: Holds) -> Result<Self, Errno> {
         let mut raw = Raw {
             handle_bytes: MOST_BYTES as u32,
             handle_type: 0,
@@ -56,16 +57,16 @@ impl Handle {
         };
         let mut mount_id = 0_i32;
         let flags = match holds {
-            Holds::File => libc::AT_EMPTY_PATH,
-            Holds::FileAndParent => libc::AT_EMPTY_PATH | CONNECTABLE,
+            Holds::File => 0,
+            Holds::FileAndParent => CONNECTABLE,
         };
         // SAFETY: `raw` is laid out as `struct file_handle` followed by the `handle_bytes` bytes that it announces,
         // `mount_id` is an int, the name is a C string; all of them outlive the call, and nothing is kept by it.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_name_to_handle_at,
-                file.as_raw_fd(),
-                c"".as_ptr(),
+                dir.as_raw_fd(),
+                name.as_ptr(),
                 &raw mut raw,
                 &raw mut mount_id,
                 flags,

@@ -27,4 +27,5 @@ pub mod scratch;
 pub mod seed;
 pub mod splat;
 pub mod superblock;
+pub mod volume;
 pub mod walk;

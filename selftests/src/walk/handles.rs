@@ -2,6 +2,7 @@
 
 //! File handles: that each leads back to its file, warm and cold, and that wrong ones lead nowhere.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Statx};
 use rustix::io::Errno;
 
 use super::{stat, Node, Record};
@@ -23,25 +24,47 @@ const TRIED_WRONG: usize = 32;
 /// Handles that were taken during a walk.
 #[derive(Default)]
 pub(super) struct Handles {
-    taken: Vec<(Rc<str>, u64, Handle)>,
+    taken: Vec<Taken>,
+}
+
+struct Taken {
+    path: Rc<str>,
+    ino: u64,
+    handle: Handle,
+    holds: Holds,
 }
 
 impl Handles {
-    /// Takes and records the handles of `node`, whose inode is `ino`.
-    pub(super) fn record(&mut self, record: &mut Record, node: &Node, ino: u64) {
-        let path = &node.path;
-        let connectable = Handle::of(node.fd.as_fd(), Holds::FileAndParent);
-        // A parent is in the handle of what is no directory; which one of several names has is not part of the file.
-        if node.kind != FileType::Directory {
-            let connectable = connectable.map(|handle| handle.to_string());
-            record.add_result(path, "handle_with_parent", connectable);
-        }
-        match Handle::of(node.fd.as_fd(), Holds::File) {
-            Ok(handle) => {
-                record.add(path, "handle", &handle);
-                self.taken.push((Rc::clone(path), ino, handle));
+    /// Takes and records the handles of `node`, which is `name` in `dir` and of which `stat` is known.
+    pub(super) fn record(
+        &mut self,
+        record: &mut Record,
+        node: &Node,
+        (dir, name): (BorrowedFd<'_>, &CStr),
+        stat: &Statx,
+    ) {
+        let sorts = [
+            ("handle", Holds::File),
+            ("handle_with_parent", Holds::FileAndParent),
+        ];
+        for (sort, holds) in sorts {
+            // The handle of a directory is enough to find its parent; and of several names of a file, any may be found.
+            let needs_parent = node.kind != FileType::Directory && stat.stx_nlink == 1;
+            if holds == Holds::FileAndParent && !needs_parent {
+                continue;
             }
-            Err(e) => record.add(path, "handle", format_args!("error: {e}")),
+            match Handle::of(dir, name, holds) {
+                Ok(handle) => {
+                    record.add(&node.path, sort, &handle);
+                    self.taken.push(Taken {
+                        path: Rc::clone(&node.path),
+                        ino: stat.stx_ino,
+                        handle,
+                        holds,
+                    });
+                }
+                Err(e) => record.add(&node.path, sort, format_args!("error: {e}")),
+            }
         }
     }
 
@@ -49,17 +72,22 @@ impl Handles {
     /// files, and has to find them again by nothing but the handle.
     pub(super) fn open(&self, record: &mut Record, mount: BorrowedFd<'_>) -> Result<()> {
         let root = path_of(mount).context("path of the root")?;
-        for (path, ino, handle) in &self.taken {
-            let opened = handle.open(mount).and_then(|file| {
+        for taken in &self.taken {
+            let opened = taken.handle.open(mount).and_then(|file| {
                 let found = stat::of(file.as_fd())?.stx_ino;
-                Ok(match found == *ino {
-                    true => format!("its file, {}", place(file.as_fd(), &root)),
+                Ok(match found == taken.ino {
+                    true => format!("its file, {}", place(file.as_fd(), taken.holds, &root)),
                     false => format!("inode {found}"),
                 })
             });
-            record.add_result(path, "handle_opens", opened);
+            let sort = match taken.holds {
+                Holds::File => "handle_opens",
+                Holds::FileAndParent => "handle_with_parent_opens",
+            };
+            record.add_result(&taken.path, sort, opened);
         }
-        for (path, _, handle) in self.taken.iter().take(TRIED_WRONG) {
+        let alone = || self.taken.iter().filter(|taken| taken.holds == Holds::File);
+        for Taken { path, handle, .. } in alone().take(TRIED_WRONG) {
             let generation = handle.generation();
             let wrong = [
                 handle.with_generation(generation.wrapping_add(1)),
@@ -68,7 +96,7 @@ impl Handles {
             ];
             record.add(path, "handle_wrong_generation", outcomes(mount, &wrong));
         }
-        if let Some((path, _, handle)) = self.taken.first() {
+        if let Some(Taken { path, handle, .. }) = alone().next() {
             let strange: Vec<Handle> = STRANGE_INODES
                 .iter()
                 .flat_map(|&ino| {
@@ -114,10 +142,11 @@ fn outcomes(mount: BorrowedFd<'_>, handles: &[Handle]) -> String {
     handles.iter().map(outcome).collect::<Vec<_>>().join("; ")
 }
 
-/// Where `file` lies below `root` if it is a directory: the kernel has to find the names of all above it.
-fn place(file: BorrowedFd<'_>, root: &Path) -> String {
+/// Where `file`, opened by a handle, lies below `root`. The kernel has to find the name of a directory and of all above
+/// it, and of another file only if the handle leads to its parent.
+fn place(file: BorrowedFd<'_>, holds: Holds, root: &Path) -> String {
     let kind = stat::of(file).map(|stat| FileType::from_raw_mode(stat.stx_mode.into()));
-    if kind != Ok(FileType::Directory) {
+    if kind != Ok(FileType::Directory) && holds == Holds::File {
         return "not a directory".to_owned();
     }
     match path_of(file) {

@@ -140,7 +140,7 @@ impl Walker {
         let record = &mut self.record;
         stat::record(record, path, &stat);
         xattr::record(record, &node);
-        self.handles.record(record, &node, stat.stx_ino);
+        self.handles.record(record, &node, (dir, name), &stat);
         match node.kind {
             FileType::RegularFile => {
                 let Some(file) = self.open(&node)? else {

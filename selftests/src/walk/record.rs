@@ -119,6 +119,15 @@ impl Record {
     }
 }
 
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts.iter().try_for_each(|fact| {
+            let Fact { path, what, value } = fact;
+            writeln!(f, "{path}: {what}: {value}")
+        })
+    }
+}
+
 /// Where two records differ; displays as a few examples of each sort.
 #[derive(Debug, Default)]
 pub struct Differences {

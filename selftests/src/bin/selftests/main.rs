@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Every test, in one static program: it is the test whose name it is called by. `selftests --list` prints the names.
+//! Every test, in one static program: it is the test whose name it is called by. `selftests --list` prints the names;
+//! `selftests --walk DIR` prints all that the comparing tests look at, of whatever is mounted there.
 
+mod comparison_sees_a_change;
 mod file_roundtrip;
+mod finds_names_under_every_hash;
 mod module_load_unload;
 mod mount_refuses;
 mod reads_what_ext4_wrote;
@@ -12,11 +15,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use stablefs_selftests::program::Program;
+use stablefs_selftests::walk::walk;
 
 const PROGRAMS: &[&Program] = &[
     &module_load_unload::PROGRAM,
     &mount_refuses::PROGRAM,
     &file_roundtrip::PROGRAM,
+    &comparison_sees_a_change::PROGRAM,
+    &finds_names_under_every_hash::PROGRAM,
     &reads_what_ext4_wrote::PROGRAM,
 ];
 
@@ -33,6 +39,16 @@ fn main() -> ExitCode {
                 .for_each(|program| println!("{}", program.name));
             ExitCode::SUCCESS
         }
+        None if args.len() == 2 && args[0] == "--walk" => match walk(Path::new(&args[1]), 0) {
+            Ok(record) => {
+                print!("{record}");
+                ExitCode::SUCCESS
+            }
+            Err(e) => {
+                eprintln!("{called}: {e:#}");
+                ExitCode::FAILURE
+            }
+        },
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");
             ExitCode::FAILURE

@@ -4,23 +4,21 @@
 //! metadata, data, extended attributes, holes, file handles.
 //!
 //! Promise: none of the three; what a reader of the format owes. No control breaks it: that the comparison can see is
-//! its own case, `sees_a_difference`.
+//! what test `comparison_sees_a_change` shows.
 //! Filesystems: those that read ext4 volumes. What they may say differently is left out of the walk, with the reason
 //! there.
 
 use std::borrow::Cow;
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{ensure, Result};
-use stablefs_selftests::command::succeed;
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::needs::{Needs, Volume};
 use stablefs_selftests::populate::{populate, Scale};
 use stablefs_selftests::program::{say, Case, Env, Program};
+use stablefs_selftests::volume;
 use stablefs_selftests::walk::{walk, Record};
 
 pub(crate) const PROGRAM: Program = Program {
@@ -36,8 +34,6 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("blocks_of_2_kib", |env| reads(env, &LARGE_INODES)),
     ],
 };
-
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A volume to be made.
 struct Shape {
@@ -89,15 +85,19 @@ const LARGE_INODES: Shape = Shape {
 fn reads(env: &Env, shape: &Shape) -> Result<()> {
     let dev = env.dev()?;
     let mut clock = Clock::new();
-    make(dev, shape)?;
+    volume::make(dev, shape.mke2fs, shape.len)?;
     let scale = shape.scale[usize::from(env.kind()? != Kind::Pmem)];
-    let volume = Mounted::new(Fstyp::Ext4, dev, "noinit_itable")?;
-    populate(volume.dir(), shape.block, env.seed, scale)?;
-    volume.unmount()?;
+    let mounted = Mounted::new(Fstyp::Ext4, dev, "noinit_itable")?;
+    populate(mounted.dir(), shape.block, env.seed, scale)?;
+    mounted.unmount()?;
     clock.say("filled");
     let wanted = look(env, Fstyp::Ext4)?;
     clock.say("walked by ext4");
-    say(&format!("{} facts: {:?}", wanted.len(), wanted.sorts()));
+    say(&format!(
+        "{} facts of {} sorts",
+        wanted.len(),
+        wanted.sorts().len()
+    ));
     let found = look(env, env.fstyp)?;
     clock.say(&format!("walked by {}", env.fstyp));
     let differences = wanted.differences(&found);
@@ -111,21 +111,10 @@ fn reads(env: &Env, shape: &Shape) -> Result<()> {
 
 /// All that `fstyp` says about the volume.
 fn look(env: &Env, fstyp: Fstyp) -> Result<Record> {
-    let volume = Mounted::new(fstyp, env.dev()?, "ro")?;
-    let record = walk(volume.dir(), env.seed)?;
-    volume.unmount()?;
+    let mounted = Mounted::new(fstyp, env.dev()?, "ro")?;
+    let record = walk(mounted.dir(), env.seed)?;
+    mounted.unmount()?;
     Ok(record)
-}
-
-fn make(dev: &Path, shape: &Shape) -> Result<()> {
-    let mut mke2fs = Command::new("mke2fs");
-    mke2fs
-        .args(["-q", "-F", "-t", "ext4", "-L", "a label"])
-        .args(["-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"])
-        .args(shape.mke2fs)
-        .arg(dev)
-        .args(Some(shape.len).filter(|len| !len.is_empty()));
-    succeed(&mut mke2fs, LIMIT).map(drop)
 }
 
 /// Says how long steps took.
