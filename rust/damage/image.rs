@@ -9,6 +9,7 @@ use crate::{
         Result,
         Volume, //
     },
+    Crc,
     Numbers, //
 };
 use ondisk::Superblock;
@@ -154,7 +155,7 @@ impl<'a> Image<'a> {
     /// Puts the checksum right of what is to become of a structure, and gives what else has to be
     /// written for that: the checksum of a bitmap is in the descriptor of its group.
     pub fn seal(&self, structure: &Structure, bytes: &mut [u8]) -> Vec<Patch> {
-        seal::seal(self, structure, bytes)
+        seal::seal::<Crc>(self, structure, bytes)
     }
 
     /// Some fields of one structure with other values. The more kinds of structures there are, the

@@ -3,7 +3,7 @@
 //! Damage to ext4 volumes, and the least reader that has to survive it.
 //!
 //! image → structures, found by [reading everything](walk::Volume::walk) → one of them, some of
-//! its [fields](fields) changed → its checksum [put right](seal), so that the change gets past it
+//! its fields changed → its checksum put right, so that the change gets past it
 //!
 //! A seed always gives the same damage of the same image:
 //!
@@ -19,6 +19,7 @@
 mod change;
 mod checksum;
 mod fields;
+pub mod fuzz;
 mod image;
 mod numbers;
 mod seal;

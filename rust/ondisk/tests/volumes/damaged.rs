@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Damaged volumes are refused, or read to the end: without a panic, and in bounded time and
-//! memory, as [`Volume`] counts what it reads.
+//! memory, as [`Volume`] reads only so much.
 
 use crate::{
     image::DEFAULT,
-    source::Source, //
+    source::{
+        Source,
+        PLAIN, //
+    },
 };
 use damage::{
     walk::{
@@ -31,16 +34,6 @@ use std::{
 /// How many damaged volumes each test looks at.
 const RUNS: u64 = 5_000;
 
-/// What debugfs adds: attributes in an inode and in a block, a list in both, and a preallocated
-/// file.
-fn commands() -> String {
-    let long = "v".repeat(300);
-    format!(
-        "ea_set one user.comment remark\nea_set one security.label some\n\
-         ea_set big user.long {long}\nea_set big user.other {long}\nfallocate empty 3 9\n"
-    )
-}
-
 /// How often damage of some kind did not matter, changed what was read, or was refused.
 #[derive(Debug, Default)]
 struct Counts {
@@ -59,7 +52,7 @@ fn volume(name: &str, features: &str) -> Vec<u8> {
     let uuid = "01234567-89ab-cdef-0123-456789abcdef";
     let sizes = ["-b", "1024", "-I", "256", "-N", "128"];
     let options = [&["-O", features, "-U", uuid, "-E", hash_seed], &sizes[..]].concat();
-    let file = source.image(8 << 20, &options, &commands());
+    let file = source.image(8 << 20, &options, &source.extras());
     let bytes = fs::read(&file.0).unwrap();
 
     let structures = Image::open(&bytes).unwrap().structures().to_vec();
@@ -95,6 +88,7 @@ fn walk_damaged(
             Ok(Ok(again)) if again == sum => counts.same += 1,
             Ok(Ok(_)) => counts.other += 1,
             Ok(Err(wrong)) => {
+                assert!(wrong != Wrong::Endless, "seed {seed}: {}", damage.what);
                 if let Wrong::Format(Error::Corrupt {
                     structure, field, ..
                 }) = wrong
@@ -112,9 +106,6 @@ fn walk_damaged(
     println!("longest: {:?} for {}", longest.0, longest.1);
     counts
 }
-
-/// Features of a volume without checksums.
-const PLAIN: &str = "none,extent,dir_index,filetype,ext_attr,large_file,extra_isize";
 
 #[test]
 #[ignore = "needs mke2fs, e2fsck and debugfs"]

@@ -10,4 +10,5 @@ mod image;
 mod source;
 
 mod damaged;
+mod fuzzed;
 mod reading;

@@ -380,7 +380,9 @@ fn check_groups(volume: &Volume<'_>) {
         free_clusters += u64::from(group.free_clusters());
         free_inodes += group.free_inodes();
         if !group.flags().contains(Flags::BLOCK_UNINIT) {
-            let bitmap = volume.block(Kind::BlockBitmap(number.get()), group.block_bitmap());
+            let bitmap = volume
+                .block(Kind::BlockBitmap(number.get()), group.block_bitmap())
+                .unwrap();
             group
                 .check_block_bitmap::<Crc>(superblock, &bitmap)
                 .unwrap();
@@ -391,7 +393,9 @@ fn check_groups(volume: &Volume<'_>) {
         let inodes = superblock.inodes_per_group().get();
         let (mut used, mut dirs) = (0, 0);
         if !group.flags().contains(Flags::INODE_UNINIT) {
-            let bitmap = volume.block(Kind::InodeBitmap(number.get()), group.inode_bitmap());
+            let bitmap = volume
+                .block(Kind::InodeBitmap(number.get()), group.inode_bitmap())
+                .unwrap();
             group
                 .check_inode_bitmap::<Crc>(superblock, &bitmap)
                 .unwrap();
@@ -423,25 +427,7 @@ fn check_groups(volume: &Volume<'_>) {
 #[ignore = "needs mke2fs, e2fsck and debugfs"]
 fn access_control_lists_are_read_as_debugfs_stores_them() {
     let source = Source::new("acl", 3, 3);
-    let entries: [(u16, u16, u32); 5] = [
-        (0x01, 7, u32::MAX),
-        (0x02, 6, 1000),
-        (0x04, 5, u32::MAX),
-        (0x10, 7, u32::MAX),
-        (0x20, 4, u32::MAX),
-    ];
-    let mut value = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        value.extend(
-            [tag, permissions]
-                .iter()
-                .flat_map(|word| word.to_le_bytes()),
-        );
-        value.extend(id.to_le_bytes());
-    }
-    let file = source.0.join("value");
-    fs::write(&file, value).unwrap();
-    let commands = format!("ea_set -f {} one system.posix_acl_access\n", file.display());
+    let commands = format!("ea_set -f {} one system.posix_acl_access\n", source.list());
     let options = ["-O", DEFAULT, "-b", "4096"];
     let image = source.image(32 << 20, &options, &commands);
 

@@ -31,6 +31,9 @@ use std::{
     },
 };
 
+/// Features of a volume without checksums.
+pub const PLAIN: &str = "none,extent,dir_index,filetype,ext_attr,large_file,extra_isize";
+
 /// A directory that goes away with the value.
 pub struct Source(pub PathBuf);
 
@@ -98,6 +101,40 @@ impl Source {
             fs::hard_link(&first, link).unwrap();
         }
         source
+    }
+
+    /// Commands for debugfs about what a volume gets beside the files, some of each kind: attributes
+    /// in inodes and in blocks, lists, and preallocated blocks.
+    pub fn extras(&self) -> String {
+        let long = "v".repeat(300);
+        let list = self.list();
+        format!(
+            "ea_set one user.comment remark\nea_set one security.label some\n\
+             ea_set big user.long {long}\nea_set big user.other {long}\n\
+             ea_set block user.long {long}\nfallocate empty 3 9\n\
+             ea_set -f {list} block system.posix_acl_access\n"
+        )
+    }
+
+    /// Makes a file with an access control list in the form that `setxattr` takes, and gives its
+    /// path: u::rwx, u:1000:rw, g::r-x, m::rwx, o::r--.
+    pub fn list(&self) -> String {
+        let entries: [(u16, u16, u32); 5] = [
+            (0x01, 7, u32::MAX),
+            (0x02, 6, 1000),
+            (0x04, 5, u32::MAX),
+            (0x10, 7, u32::MAX),
+            (0x20, 4, u32::MAX),
+        ];
+        let mut value = 2_u32.to_le_bytes().to_vec();
+        for (tag, permissions, id) in entries {
+            let words = [tag, permissions];
+            value.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            value.extend(id.to_le_bytes());
+        }
+        let path = self.0.join("value");
+        fs::write(&path, value).unwrap();
+        path.to_str().unwrap().into()
     }
 
     /// A volume with a copy of all that, and of what only debugfs can make.
