@@ -14,6 +14,7 @@
 #include <linux/sort.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
+static const unsigned int STABLEFS_CONST_FMODE_NOWAIT = (__force unsigned int)FMODE_NOWAIT;
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;
 static const unsigned int STABLEFS_CONST_S_SYNC = S_SYNC;

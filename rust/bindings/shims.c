@@ -8,6 +8,7 @@
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
 #include <linux/fs.h>
+#include <linux/pagemap.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -55,12 +56,22 @@ bool stablefs_shim_dir_emit(struct dir_context *ctx, const char *name,
 	return dir_emit(ctx, name, namelen, ino, type);
 }
 
+void stablefs_shim_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
 /* Whether a directory's positions have to fit into 32 bits. */
 bool stablefs_shim_file_is_32bit_api(const struct file *file)
 {
 	if (file->f_mode & (FMODE_32BITHASH | FMODE_64BITHASH))
 		return file->f_mode & FMODE_32BITHASH;
 	return in_compat_syscall();
+}
+
+struct inode *stablefs_shim_folio_inode(const struct folio *folio)
+{
+	return folio->mapping->host;
 }
 
 void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
@@ -117,6 +128,11 @@ void stablefs_shim_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec)
 unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
 {
 	return inode_state_read_once(inode);
+}
+
+void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
+{
+	mapping_set_large_folios(mapping);
 }
 
 /*

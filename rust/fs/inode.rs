@@ -3,7 +3,7 @@
 //! Inodes of the disk as inodes of the VFS.
 
 use super::{
-    dir, file,
+    aops, dir, file,
     metadata::{
         self,
         At, //
@@ -125,11 +125,11 @@ fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
     let ops = Ops::new::<InodeOperations>;
     let kind = match (disk.file_type(), disk.content()) {
         (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
-        (Type::Regular, _) => Kind::Regular(ops(), file::ops(), file::aops()),
+        (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
         (Type::Symlink, Content::Target(target)) => {
             Kind::Symlink(Ops::simple_symlink(), c_string(target.bytes())?)
         }
-        (Type::Symlink, _) => Kind::PageSymlink(ops(), file::aops()),
+        (Type::Symlink, _) => Kind::PageSymlink(ops(), aops::ops()),
         (Type::Fifo, _) => special(Special::Fifo, disk),
         (Type::CharDevice, _) => special(Special::CharDevice, disk),
         (Type::BlockDevice, _) => special(Special::BlockDevice, disk),

@@ -10,6 +10,9 @@
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
 //! | [`map`] | where the blocks of a file are |
+//! | [`iomap`] | the same, for reading |
+//! | [`file`] | regular files, opened |
+//! | [`aops`] | their pages |
 //! | [`namei`] | names, looked up |
 //! | [`htree`] | the leaves of an indexed directory |
 //! | [`dir`] | directories, read |
@@ -23,10 +26,12 @@
     clippy::unwrap_used
 )]
 
+mod aops;
 mod dir;
 mod file;
 mod htree;
 mod inode;
+mod iomap;
 mod map;
 mod metadata;
 mod mount;

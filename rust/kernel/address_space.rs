@@ -2,16 +2,60 @@
 
 //! The page cache of an inode.
 //!
-//! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
+//! C header: [include/linux/fs.h](srctree/include/linux/fs.h), manual:
+//! [Documentation/filesystems/vfs.rst](srctree/Documentation/filesystems/vfs.rst)
 
-use super::vfs::FileSystemType;
+use super::{
+    folio,
+    inode::Inode,
+    ret,
+    vfs::FileSystemType, //
+};
 use crate::bindings;
-use core::marker::PhantomData;
+use ::kernel::prelude::*;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 /// Operations on the pages of an inode, as C's `struct address_space_operations`.
+///
+/// What the folios keep of their own is [`iomap`](super::iomap)'s, so that they have to be read with
+/// its functions.
 pub(crate) trait Operations: Sized + 'static {
     /// The filesystem whose inodes these are.
     type FileSystem: FileSystemType;
+
+    /// Reads a folio that somebody waits for.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return, if no reading was begun.
+    fn read_folio(folio: folio::Locked<'_, Self::FileSystem>) -> Result<folio::BeingRead<'_>>;
+
+    /// Reads folios that nobody waits for yet. Those that are left get dropped.
+    fn readahead(rac: Readahead<'_, Self::FileSystem>);
+
+    /// The block of the device in which block `block` of a file is; 0 if it has none.
+    fn bmap(inode: &Inode<Self::FileSystem>, block: u64) -> u64;
+}
+
+/// Folios that somebody will probably want, as C's `struct readahead_control`.
+///
+/// # Invariants
+///
+/// The control and its folios, which are locked and those of an [`Inode<T>`], are the caller's alone
+/// for `'a`.
+pub(crate) struct Readahead<'a, T>(
+    NonNull<bindings::readahead_control>,
+    PhantomData<&'a Inode<T>>,
+);
+
+impl<T> Readahead<'_, T> {
+    /// The control, for use within `rust/kernel`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::readahead_control {
+        self.0.as_ptr()
+    }
 }
 
 /// The table of those operations.
@@ -32,12 +76,69 @@ impl<T: FileSystemType> Ops<T> {
         // SAFETY: By the contract of this function; the table is static.
         unsafe { (*inode).i_data.a_ops = self.0 };
     }
+
+    /// Gives them to a regular file, whose folios may be larger than a page.
+    ///
+    /// # Safety
+    ///
+    /// As for [`set`](Self::set).
+    pub(super) unsafe fn set_with_large_folios(&self, inode: *mut bindings::inode) {
+        // SAFETY: By the contract of this function.
+        unsafe { self.set(inode) };
+        // SAFETY: By the contract of this function.
+        unsafe { bindings::mapping_set_large_folios(&raw mut (*inode).i_data) };
+    }
 }
 
 struct OperationsTable<U>(PhantomData<U>);
 
 impl<U: Operations> OperationsTable<U> {
     const TABLE: bindings::address_space_operations = bindings::address_space_operations {
+        read_folio: Some(Self::read_folio),
+        readahead: Some(Self::readahead),
+        bmap: Some(Self::bmap),
+        invalidate_folio: Some(bindings::iomap_invalidate_folio),
+        release_folio: Some(bindings::iomap_release_folio),
+        migrate_folio: Some(bindings::filemap_migrate_folio),
+        is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
+        error_remove_folio: Some(bindings::generic_error_remove_folio),
         ..pin_init::zeroed()
     };
+
+    /// # Safety
+    ///
+    /// Called by mm only: `folio` is in the page cache of an inode of type `U::FileSystem`; both
+    /// have a reference until this function returns, and the lock is handed over.
+    unsafe extern "C" fn read_folio(
+        _file: *mut bindings::file,
+        folio: *mut bindings::folio,
+    ) -> c_int {
+        // SAFETY: Valid by the contract of this function.
+        let folio = unsafe { NonNull::new_unchecked(folio) };
+        // SAFETY: By the contract of this function.
+        let folio = unsafe { folio::Locked::from_raw(folio) };
+        ret::int(U::read_folio(folio))
+    }
+
+    /// # Safety
+    ///
+    /// Called by mm only: `rac` is the caller's alone, with locked folios of an inode of type
+    /// `U::FileSystem`.
+    unsafe extern "C" fn readahead(rac: *mut bindings::readahead_control) {
+        // SAFETY: Valid by the contract of this function.
+        let rac = unsafe { NonNull::new_unchecked(rac) };
+        // INVARIANT: By the contract of this function.
+        U::readahead(Readahead(rac, PhantomData));
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `mapping` is that of an inode of type `U::FileSystem`, which has a
+    /// reference.
+    unsafe extern "C" fn bmap(mapping: *mut bindings::address_space, block: u64) -> u64 {
+        // SAFETY: Valid by the contract of this function; constant.
+        let inode = unsafe { (*mapping).host };
+        // SAFETY: By the contract of this function.
+        U::bmap(unsafe { Inode::from_raw(inode) }, block)
+    }
 }

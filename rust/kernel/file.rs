@@ -7,11 +7,14 @@
 use super::{
     dir::DirContext,
     inode::Inode,
+    kiocb,
     ret,
-    vfs::FileSystemType, //
+    vfs::FileSystemType,
+    vm, //
 };
 use crate::bindings;
 use ::kernel::{
+    error::to_result,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -29,9 +32,21 @@ use core::marker::PhantomData;
 #[repr(transparent)]
 pub(crate) struct File<T>(Opaque<bindings::file>, PhantomData<T>);
 
-/// Where a seek goes from, as `lseek()` has it.
-#[derive(Clone, Copy)]
+/// Where a seek goes from, or to, as `lseek()` has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Whence(c_int);
+
+impl Whence {
+    /// To data.
+    pub(crate) const SEEK_DATA: Self = Self::new(bindings::SEEK_DATA);
+    /// To a hole.
+    pub(crate) const SEEK_HOLE: Self = Self::new(bindings::SEEK_HOLE);
+
+    const fn new(whence: u32) -> Self {
+        // CAST: small numbers.
+        Self(whence as c_int)
+    }
+}
 
 impl<T: FileSystemType> File<T> {
     /// # Safety
@@ -78,6 +93,22 @@ impl<T: FileSystemType> File<T> {
         unsafe { Atomic::from_ptr((&raw mut (*self.as_ptr()).private_data).cast::<usize>()) }
     }
 
+    /// Notes that the file has been read, unless the mount does not want it noted.
+    pub(crate) fn file_accessed(&self) {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::file_accessed(self.as_ptr()) };
+    }
+
+    /// Moves the position to `pos`, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` beyond `maxsize`.
+    pub(crate) fn vfs_setpos(&self, pos: i64, maxsize: i64) -> Result<i64> {
+        // SAFETY: Valid by the type invariants.
+        ret::to_loff_t(unsafe { bindings::vfs_setpos(self.as_ptr(), pos, maxsize) })
+    }
+
     /// Moves the position within a file of which the end, for `SEEK_END`, is `eof`, to at most
     /// `maxsize`.
     ///
@@ -118,6 +149,37 @@ pub(crate) trait Operations: Sized + 'static {
         Err(ENOTDIR)
     }
 
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// What `open()` shall return.
+    fn open(_file: Opening<'_, Self::FileSystem>) -> Result {
+        Ok(())
+    }
+
+    /// Reads from the position that the read has, on; how much, at most, its destination says.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return; nothing was read then.
+    fn read_iter(_read: kiocb::Read<'_, Self::FileSystem>) -> Result<usize> {
+        Err(EINVAL)
+    }
+
+    /// Gives a mapping of the file its operations.
+    ///
+    /// # Errors
+    ///
+    /// What `mmap()` shall return.
+    ///
+    /// # Context
+    ///
+    /// The `mmap_lock` is held exclusively.
+    fn mmap_prepare(_desc: vm::AreaDesc<'_, Self::FileSystem>) -> Result {
+        Err(ENODEV)
+    }
+
     /// Moves the position.
     ///
     /// # Errors
@@ -125,6 +187,41 @@ pub(crate) trait Operations: Sized + 'static {
     /// What `lseek()` shall return.
     fn llseek(_file: &File<Self::FileSystem>, _pos: i64, _whence: Whence) -> Result<i64> {
         Err(ESPIPE)
+    }
+}
+
+/// A file that is being opened.
+///
+/// # Invariants
+///
+/// As [`File`]; nobody else has the file yet.
+pub(crate) struct Opening<'a, T>(&'a File<T>);
+
+impl<T: FileSystemType> Opening<'_, T> {
+    /// The inode.
+    pub(crate) fn inode(&self) -> &Inode<T> {
+        self.0.inode()
+    }
+
+    /// Refuses a file that is larger than the opener can handle.
+    ///
+    /// # Errors
+    ///
+    /// `EOVERFLOW`.
+    pub(crate) fn generic_file_open(&self) -> Result {
+        // SAFETY: Both are valid by the type invariants.
+        let err = unsafe { bindings::generic_file_open(self.inode().as_ptr(), self.0.as_ptr()) };
+        to_result(err)
+    }
+
+    /// Lets reads be asked for that do not wait: [`Operations::read_iter`] honours that.
+    pub(crate) fn set_nowait(&mut self) {
+        self.set_mode(bindings::FMODE_NOWAIT);
+    }
+
+    fn set_mode(&mut self, mode: u32) {
+        // SAFETY: Valid, and not known to anyone else, by the type invariants.
+        unsafe { (*self.0.as_ptr()).f_mode |= mode };
     }
 }
 
@@ -163,6 +260,30 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
+        open: if U::HAS_OPEN { Some(Self::open) } else { None },
+        read_iter: if U::HAS_READ_ITER {
+            Some(Self::read_iter)
+        } else {
+            None
+        },
+        // C itself copies where there are no pages to splice: DAX, `O_DIRECT`.
+        splice_read: if U::HAS_READ_ITER {
+            Some(bindings::filemap_splice_read)
+        } else {
+            None
+        },
+        mmap_prepare: if U::HAS_MMAP_PREPARE {
+            Some(Self::mmap_prepare)
+        } else {
+            None
+        },
+        get_unmapped_area: if U::HAS_MMAP_PREPARE {
+            Some(bindings::thp_get_unmapped_area)
+        } else {
+            None
+        },
+        // Nothing is ever dirty.
+        fsync: Some(bindings::noop_fsync),
         ..pin_init::zeroed()
     };
 
@@ -173,6 +294,36 @@ impl<U: Operations> OperationsTable<U> {
         // SAFETY: By the contract of this function.
         let file = unsafe { File::from_raw(file) };
         ret::loff_t(U::llseek(file, pos, Whence(whence)))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is one of type `U::FileSystem` that nobody has yet.
+    unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        // INVARIANT: By the contract of this function.
+        ret::int(U::open(Opening(file)))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `iocb` is of an open file of type `U::FileSystem`, `to` a
+    /// destination, and both are the caller's alone.
+    unsafe extern "C" fn read_iter(
+        iocb: *mut bindings::kiocb,
+        to: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: By the contract of this function.
+        ret::ssize_t(U::read_iter(unsafe { kiocb::Read::from_raw(iocb, to) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by mm only: `desc` is of an open file of type `U::FileSystem`, and the caller's alone.
+    unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
+        // SAFETY: By the contract of this function.
+        ret::int(U::mmap_prepare(unsafe { vm::AreaDesc::from_raw(desc) }))
     }
 
     /// # Safety

@@ -136,6 +136,12 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { SuperBlock::from_raw(sb) }
     }
 
+    /// Its pages, valid as long as `self`.
+    pub(super) fn i_mapping(&self) -> *mut bindings::address_space {
+        // SAFETY: Valid by the type invariants; constant.
+        unsafe { (*self.as_ptr()).i_mapping }
+    }
+
     /// Bytes of the file.
     pub(crate) fn i_size_read(&self) -> u64 {
         // SAFETY: Valid by the type invariants.
@@ -354,7 +360,7 @@ impl<T: FileSystemType> NewInode<'_, T> {
                 // SAFETY: As above; the table is static.
                 unsafe { (*inode).__bindgen_anon_3.i_fop = fops.as_ptr() };
                 // SAFETY: As above.
-                unsafe { aops.set(inode) };
+                unsafe { aops.set_with_large_folios(inode) };
             }
             Kind::PageSymlink(ops, aops) => {
                 // SAFETY: As above.

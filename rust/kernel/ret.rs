@@ -31,3 +31,18 @@ pub(super) fn to_loff_t(pos: i64) -> Result<i64> {
         Err(Error::from_errno(pos as c_int))
     }
 }
+
+/// How many bytes, or an error number below 0.
+pub(super) fn ssize_t(result: Result<usize>) -> isize {
+    match result {
+        Ok(bytes) => isize::try_from(bytes).unwrap_or(isize::MAX),
+        // CAST: to a type of more bits.
+        Err(error) => error.to_errno() as isize,
+    }
+}
+
+/// How many bytes, or the error, that C returned.
+pub(super) fn to_ssize_t(bytes: isize) -> Result<usize> {
+    // CAST: C returns no other negative numbers than `-MAX_ERRNO` and above.
+    usize::try_from(bytes).map_err(|_| Error::from_errno(bytes as c_int))
+}

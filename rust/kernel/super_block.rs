@@ -76,6 +76,12 @@ impl OnDevice {
         s_flags & bindings::SB_RDONLY != 0
     }
 
+    /// Bytes of the largest file.
+    pub(crate) fn s_maxbytes(&self) -> i64 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.as_ptr()).s_maxbytes }
+    }
+
     /// Bytes of the block device.
     pub(crate) fn bdev_nr_bytes(&self) -> u64 {
         // SAFETY: Open by the type invariants.

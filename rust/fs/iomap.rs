@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The extent map, as iomap wants it.
+
+use super::{
+    map,
+    Inode,
+    Stablefs, //
+};
+use crate::{
+    kernel::{
+        buffer::BdevAddr,
+        iomap::{
+            self,
+            Flags,
+            Kind, //
+        },
+    },
+    ondisk::{
+        extent::State,
+        BlockSize,
+        Blocks,
+        Lblk,
+        LblkRange,
+        Pblk, //
+    },
+};
+use ::kernel::prelude::*;
+
+/// Operations on mappings.
+pub(super) struct Operations;
+
+impl iomap::Operations for Operations {
+    type FileSystem = Stablefs;
+
+    fn iomap_begin(inode: &Inode, pos: u64, _len: u64, flags: Flags) -> Result<iomap::Mapping> {
+        if flags.contains(Flags::WRITE) {
+            return Err(EROFS);
+        }
+        // A part of the tree may have to be read.
+        if flags.contains(Flags::NOWAIT) {
+            return Err(EAGAIN);
+        }
+        let block_size = inode.sb().volume().block_size();
+        let lblk = lblk_at(block_size, pos)?;
+        let mapping = map::lookup(inode, lblk)?;
+        let kind = match mapping {
+            map::Mapping::Hole(_) => Kind::Hole,
+            map::Mapping::Extent(extent) => {
+                let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
+                let addr = addr_of(block_size, pblk)?;
+                match extent.state() {
+                    State::Written => Kind::Written(addr),
+                    State::Unwritten => Kind::Unwritten(addr),
+                }
+            }
+        };
+        // What comes before `lblk` is left out, as in what other filesystems tell FIEMAP.
+        let lblks = LblkRange {
+            start: lblk,
+            end: mapping.lblks().end,
+        };
+        Ok(iomap::Mapping {
+            pos: bytes(block_size, Blocks(lblk.0.into()))?,
+            len: bytes(
+                block_size,
+                lblks.end.checked_sub(lblks.start).ok_or(EINVAL)?,
+            )?,
+            kind,
+        })
+    }
+}
+
+/// The block with the byte at `pos` of a file.
+fn lblk_at(block_size: BlockSize, pos: u64) -> Result<Lblk> {
+    let lblk = pos.checked_div(block_size.bytes().get().into());
+    let lblk = lblk.and_then(|lblk| u32::try_from(lblk).ok());
+    lblk.map(Lblk)
+        .filter(|lblk| *lblk < Lblk::END)
+        .ok_or(EINVAL)
+}
+
+fn addr_of(block_size: BlockSize, pblk: Pblk) -> Result<BdevAddr> {
+    Ok(BdevAddr(bytes(block_size, Blocks(pblk.0))?))
+}
+
+fn bytes(block_size: BlockSize, n: Blocks) -> Result<u64> {
+    n.bytes(block_size).ok_or(EINVAL)
+}
