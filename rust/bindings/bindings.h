@@ -8,6 +8,8 @@
 #include <linux/crc32.h>
 #include <linux/dax.h>
 #include <linux/fs_context.h>
+#include <linux/fs_parser.h>
+#include <linux/fserror.h>
 #include <linux/iomap.h>
 #include <linux/jbd2.h>
 #include <linux/journal-head.h>
@@ -17,6 +19,7 @@
 static const unsigned int STABLEFS_CONST_FMODE_NOWAIT = (__force unsigned int)FMODE_NOWAIT;
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;
+static const unsigned long STABLEFS_CONST_SB_POSIXACL = SB_POSIXACL;
 static const unsigned int STABLEFS_CONST_S_SYNC = S_SYNC;
 static const unsigned int STABLEFS_CONST_S_NOATIME = S_NOATIME;
 static const unsigned int STABLEFS_CONST_S_APPEND = S_APPEND;

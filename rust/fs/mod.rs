@@ -6,8 +6,12 @@
 //! | module | subject |
 //! | --- | --- |
 //! | [`mount`] | from a device to a root, or a refusal |
+//! | [`refusal`] | why a volume is not mounted |
+//! | [`options`] | mount options |
+//! | [`sops`] | what a mounted volume does |
 //! | [`volume`] | what is kept for a mounted volume |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
+//! | [`dax`] | which files are accessed without the page cache |
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
 //! | [`map`] | where the blocks of a file are |
 //! | [`iomap`] | the same, for reading |
@@ -27,6 +31,7 @@
 )]
 
 mod aops;
+mod dax;
 mod dir;
 mod file;
 mod htree;
@@ -36,6 +41,9 @@ mod map;
 mod metadata;
 mod mount;
 mod namei;
+mod options;
+mod refusal;
+mod sops;
 mod volume;
 
 use crate::{

@@ -10,6 +10,12 @@ use super::{
         iget,
         InodeInfo, //
     },
+    options::{
+        DaxChange,
+        Given,
+        Options, //
+    },
+    refusal::Refusal,
     volume::Volume,
     KernelCrc32c,
     Stablefs, //
@@ -20,14 +26,14 @@ use crate::{
             BdevAddr,
             Buffer, //
         },
-        errno,
         fs_context::{
             self,
-            FsContext, //
+            FsContext,
+            Reconfigure, //
         },
+        fs_parser::Parameter,
         log,
         super_block::{
-            self,
             NewSuperBlock,
             OnDevice,
             Params,
@@ -36,7 +42,6 @@ use crate::{
         vfs,
     },
     ondisk::{
-        self,
         Incompat,
         Ino,
         Lblk,
@@ -45,7 +50,6 @@ use crate::{
     },
 };
 use ::kernel::prelude::*;
-use core::fmt;
 
 /// `EXT4_SUPER_MAGIC`: programs know the volume by it.
 const MAGIC: u32 = 0xef53;
@@ -56,41 +60,68 @@ impl vfs::FileSystemType for Stablefs {
     type SuperBlock = Volume;
     type Inode = InodeInfo;
 
-    fn init_fs_context<'a>(fc: fs_context::New<'a>) -> Result<fs_context::Initialised<'a>> {
-        Ok(fc.set_ops::<Self>())
+    fn init_fs_context<'a>(fc: fs_context::New<'a, Self>) -> Result<fs_context::Initialised<'a>> {
+        Ok(fc.set_ops(KBox::new(Given::default(), GFP_KERNEL)?))
     }
 }
 
 impl fs_context::Operations for Stablefs {
-    fn get_tree<'a>(fc: fs_context::GetTree<'a>) -> Result<fs_context::Tree<'a>> {
-        fc.get_tree_bdev::<Self>()
+    type Context = Given;
+
+    fn parse_param(given: &mut Given, parameter: Parameter<'_>) -> Result {
+        given.parse(parameter)
+    }
+
+    fn get_tree<'a>(fc: fs_context::GetTree<'a, Self>) -> Result<fs_context::Tree<'a>> {
+        fc.get_tree_bdev()
+    }
+
+    fn reconfigure(fc: &Reconfigure<'_, Self>) -> Result {
+        remount(fc).map_err(|refusal| {
+            log::err(fc.sb(), format_args!("{refusal}"));
+            fc.errorfc(format_args!("{refusal}"));
+            refusal.errno()
+        })
     }
 }
 
-#[vtable]
-impl super_block::Operations for Stablefs {}
-
 impl fs_context::FillSuper for Stablefs {
-    fn fill_super<'a>(mut sb: NewSuperBlock<'a, Self>, fc: &FsContext<'_>) -> Result<Rooted<'a>> {
-        let superblock = match read_superblock(&mut sb) {
-            Ok(superblock) => superblock,
-            Err(refusal) => {
-                // Whoever tries one filesystem type after the other expects most not to fit. Of
-                // sectors that are too large the VFS itself has written a line.
-                let expected = fc.is_silent() && refusal.is_other_format();
-                if !expected && !matches!(refusal, Refusal::SectorSize) {
-                    log::err(&sb, format_args!("{refusal}"));
-                }
-                fc.errorfc(format_args!("{refusal}"));
-                return Err(refusal.errno());
+    fn fill_super<'a>(
+        mut sb: NewSuperBlock<'a, Self>,
+        fc: &FsContext<'_, Self>,
+    ) -> Result<Rooted<'a>> {
+        let given = fc.context();
+        let superblock = read_superblock(&mut sb, given).map_err(|refusal| {
+            // Whoever tries one filesystem type after the other expects most not to fit. Of
+            // sectors that are too large the VFS itself has written a line.
+            let expected = fc.is_silent() && refusal.is_other_format();
+            if !expected && !matches!(refusal, Refusal::SectorSize) {
+                log::err(&sb, format_args!("{refusal}"));
             }
-        };
+            fc.errorfc(format_args!("{refusal}"));
+            refusal.errno()
+        })?;
+        let options = Options::new(given, &superblock);
+        sb.set_posix_acl(options.acl());
         let params = params(&superblock);
-        let volume = KBox::new(Volume::new(superblock), GFP_KERNEL)?;
+        let volume = KBox::new(Volume::new(superblock, options), GFP_KERNEL)?;
         let sb = sb.fill(&params, volume);
         let root = iget(&sb, Ino::ROOT)?;
         sb.d_make_root(root)
     }
+}
+
+/// Changes what can be changed of a mounted volume.
+fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
+    if fc.wants_write() {
+        return Err(Refusal::ReadOnly);
+    }
+    let options = fc.sb().volume().options();
+    options
+        .change(fc.context())
+        .map_err(|DaxChange| Refusal::DaxChange)?;
+    fc.set_posix_acl(options.acl());
+    Ok(())
 }
 
 /// What the volume can hold, for the VFS.
@@ -120,88 +151,10 @@ fn params(volume: &Superblock) -> Params {
     }
 }
 
-/// Why a volume is not mounted.
-enum Refusal {
-    /// The device ends before a superblock does.
-    TooSmall { device_len: u64 },
-    /// A sector of the device is more than a page, and the VFS reads no such device for us.
-    SectorSize,
-    /// The device did not read the block with the superblock.
-    Unreadable,
-    /// The superblock is not one of ours to mount.
-    Superblock(ondisk::Error),
-    /// The volume is larger than the device.
-    Truncated { volume_len: u64, device_len: u64 },
-    /// To be written, but has features beside which that is not safe.
-    WriteProtected(RoCompat),
-    /// To be written, which this version cannot do.
-    ReadOnly,
-    /// Its journal has to be replayed first.
-    NeedsRecovery,
-    /// The device cannot read blocks of that size.
-    BlockSize { block_len: u32 },
-}
-
-impl Refusal {
-    fn errno(&self) -> Error {
-        match self {
-            Self::TooSmall { .. }
-            | Self::SectorSize
-            | Self::Superblock(ondisk::Error::NotExt4 { .. }) => EINVAL,
-            Self::Unreadable => EIO,
-            Self::Superblock(ondisk::Error::Corrupt { .. }) | Self::Truncated { .. } => {
-                errno::efscorrupted()
-            }
-            Self::Superblock(ondisk::Error::BadChecksum { .. }) => errno::efsbadcrc(),
-            Self::Superblock(ondisk::Error::Unsupported(_))
-            | Self::WriteProtected(_)
-            | Self::NeedsRecovery => errno::eopnotsupp(),
-            Self::ReadOnly => EROFS,
-            Self::BlockSize { .. } => EINVAL,
-        }
-    }
-
-    /// Whether the device may well hold something else that is in good order.
-    fn is_other_format(&self) -> bool {
-        matches!(
-            self,
-            Self::TooSmall { .. } | Self::Superblock(ondisk::Error::NotExt4 { .. })
-        )
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooSmall { device_len } => {
-                write!(f, "not an ext4 volume: the device has {device_len} bytes")
-            }
-            Self::SectorSize => f.write_str("the device's sectors are larger than a page"),
-            Self::Unreadable => f.write_str("cannot read the superblock: I/O error"),
-            Self::Superblock(error) => error.fmt(f),
-            Self::Truncated {
-                volume_len,
-                device_len,
-            } => write!(
-                f,
-                "the volume has {volume_len} bytes, the device only {device_len}"
-            ),
-            Self::WriteProtected(features) => {
-                write!(f, "unsupported features, read-only at best: {features}")
-            }
-            Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
-            Self::NeedsRecovery => f.write_str("the journal has to be replayed"),
-            Self::BlockSize { block_len } => {
-                write!(
-                    f,
-                    "blocks of {block_len} bytes are smaller than the device's sectors"
-                )
-            }
-        }
-    }
-}
-
-fn read_superblock(sb: &mut NewSuperBlock<'_, Stablefs>) -> Result<Superblock, Refusal> {
+fn read_superblock(
+    sb: &mut NewSuperBlock<'_, Stablefs>,
+    given: &Given,
+) -> Result<Superblock, Refusal> {
     let device_len = sb.bdev_nr_bytes();
     if device_len < Superblock::END {
         return Err(Refusal::TooSmall { device_len });
@@ -219,7 +172,7 @@ fn read_superblock(sb: &mut NewSuperBlock<'_, Stablefs>) -> Result<Superblock, R
         .and_then(|buffer| buffer.copy_to_slice(addr, &mut bytes))
         .map_err(|_| Refusal::Unreadable)?;
     let superblock = Superblock::parse::<KernelCrc32c>(&bytes).map_err(Refusal::Superblock)?;
-    accept(sb, &superblock)?;
+    accept(sb, given, &superblock)?;
     let block_len = superblock.block_size().bytes();
     sb.sb_set_blocksize(block_len)
         .map_err(|_| Refusal::BlockSize {
@@ -229,7 +182,7 @@ fn read_superblock(sb: &mut NewSuperBlock<'_, Stablefs>) -> Result<Superblock, R
 }
 
 /// Looks at what the volume and this mount have to do with each other.
-fn accept(sb: &OnDevice, volume: &Superblock) -> Result<(), Refusal> {
+fn accept(sb: &OnDevice, given: &Given, volume: &Superblock) -> Result<(), Refusal> {
     let device_len = sb.bdev_nr_bytes();
     if volume.len() > device_len {
         return Err(Refusal::Truncated {
@@ -241,11 +194,11 @@ fn accept(sb: &OnDevice, volume: &Superblock) -> Result<(), Refusal> {
     if !sb.sb_rdonly() && !unknown.is_empty() {
         return Err(Refusal::WriteProtected(unknown));
     }
-    if volume.features().incompat.contains(Incompat::RECOVER) {
-        return Err(Refusal::NeedsRecovery);
-    }
     if !sb.sb_rdonly() {
         return Err(Refusal::ReadOnly);
+    }
+    if volume.features().incompat.contains(Incompat::RECOVER) && !given.noload() {
+        return Err(Refusal::NeedsRecovery);
     }
     Ok(())
 }

@@ -2,18 +2,30 @@
 
 //! What is kept for a mounted volume.
 
-use super::SuperBlock;
+use super::{
+    options::Options,
+    SuperBlock, //
+};
 use crate::ondisk;
 use core::ops::Deref;
 
 /// A mounted volume.
 pub(crate) struct Volume {
     superblock: ondisk::Superblock,
+    options: Options,
 }
 
 impl Volume {
-    pub(super) fn new(superblock: ondisk::Superblock) -> Self {
-        Self { superblock }
+    pub(super) fn new(superblock: ondisk::Superblock, options: Options) -> Self {
+        Self {
+            superblock,
+            options,
+        }
+    }
+
+    /// The mount options in force.
+    pub(super) fn options(&self) -> &Options {
+        &self.options
     }
 }
 

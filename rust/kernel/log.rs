@@ -12,6 +12,11 @@ use core::fmt;
 
 /// Prints a line at level error, unless this and other lines of this module came too fast of late.
 pub(crate) fn err(sb: &OnDevice, message: fmt::Arguments<'_>) {
+    print(sb, c"\x013%s (%s): %pA\n", message);
+}
+
+/// `format` has a level, and takes the type's name, the volume's and the message, in this order.
+fn print(sb: &OnDevice, format: &'static CStr, message: fmt::Arguments<'_>) {
     // SAFETY: The function has no preconditions.
     if !unsafe { bindings::ratelimit() } {
         return;
@@ -20,7 +25,7 @@ pub(crate) fn err(sb: &OnDevice, message: fmt::Arguments<'_>) {
     // with `%pA` the address of a `fmt::Arguments`, which this function owns.
     unsafe {
         bindings::_printk(
-            c"\x013%s (%s): %pA\n".as_char_ptr(),
+            format.as_char_ptr(),
             sb.type_name(),
             sb.id(),
             (&raw const message).cast::<c_void>(),

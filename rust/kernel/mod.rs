@@ -17,6 +17,7 @@ pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod folio;
 pub(crate) mod fs_context;
+pub(crate) mod fs_parser;
 pub(crate) mod inode;
 pub(crate) mod iomap;
 pub(crate) mod kiocb;

@@ -21,6 +21,7 @@ use super::{
 use crate::bindings;
 use ::kernel::{
     prelude::*,
+    seq_file::SeqFile,
     sync::aref::ARef,
     types::Opaque, //
 };
@@ -184,6 +185,12 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         }
     }
 
+    /// Has the VFS ask for access control lists, or not.
+    pub(crate) fn set_posix_acl(&mut self, is_on: bool) {
+        // SAFETY: `s_umount` is held exclusively by the type invariants.
+        unsafe { set_posix_acl(self.as_ptr(), is_on) };
+    }
+
     /// Gives the superblock its data and operations.
     pub(crate) fn fill(self, params: &Params, data: KBox<T::SuperBlock>) -> Filled<'a, T>
     where
@@ -323,6 +330,14 @@ pub(crate) trait Operations: FileSystemType {
     ///
     /// May sleep, but also in memory reclaim.
     fn evict_inode(_inode: &Inode<Self>) {}
+
+    /// Adds the options that the volume is mounted with to a line of `/proc/mounts`, each after a
+    /// comma. Those that every filesystem has are there already.
+    ///
+    /// # Context
+    ///
+    /// May sleep. The options may be changed at the same time.
+    fn show_options(_sb: &SuperBlock<Self>, _seq: &SeqFile) {}
 }
 
 struct OperationsTable<T>(PhantomData<T>);
@@ -332,6 +347,11 @@ impl<T: Operations> OperationsTable<T> {
         alloc_inode: Some(inode::alloc_inode::<T>),
         free_inode: Some(inode::free_inode::<T>),
         evict_inode: Some(Self::evict_inode),
+        show_options: if T::HAS_SHOW_OPTIONS {
+            Some(Self::show_options)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -351,6 +371,39 @@ impl<T: Operations> OperationsTable<T> {
         // SAFETY: As above, and without pages.
         unsafe { bindings::clear_inode(inode) };
     }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `dentry` is one of a mounted volume of type `T`, and `seq` is this
+    /// thread's alone, until the function returns.
+    unsafe extern "C" fn show_options(
+        seq: *mut bindings::seq_file,
+        dentry: *mut bindings::dentry,
+    ) -> c_int {
+        // SAFETY: By the contract of this function; the field is constant.
+        let sb = unsafe { (*dentry).d_sb };
+        // SAFETY: By the contract of this function.
+        let sb = unsafe { SuperBlock::from_raw(sb) };
+        // SAFETY: By the contract of this function.
+        T::show_options(sb, unsafe { SeqFile::from_raw(seq) });
+        0
+    }
+}
+
+/// # Safety
+///
+/// `sb` has to be valid, and its `s_umount` held exclusively.
+pub(super) unsafe fn set_posix_acl(sb: *mut bindings::super_block, is_on: bool) {
+    // SAFETY: By the contract of this function.
+    let s_flags = unsafe { (*sb).s_flags };
+    let s_flags = if is_on {
+        s_flags | bindings::SB_POSIXACL
+    } else {
+        s_flags & !bindings::SB_POSIXACL
+    };
+    // SAFETY: Valid, and nobody else changes the flags, by the contract of this function. C reads
+    // them without a lock.
+    unsafe { (&raw mut (*sb).s_flags).write_volatile(s_flags) };
 }
 
 /// Ends a superblock, filled or not: as C's `kill_block_super()`, but the data go while the device

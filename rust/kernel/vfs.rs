@@ -50,7 +50,7 @@ pub(crate) trait FileSystemType: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// What `fsopen()` or `mount()` shall return.
-    fn init_fs_context<'a>(fc: fs_context::New<'a>) -> Result<fs_context::Initialised<'a>>;
+    fn init_fs_context<'a>(fc: fs_context::New<'a, Self>) -> Result<fs_context::Initialised<'a>>;
 }
 
 /// The declaration of a filesystem type, which is a `static`: lockdep takes no keys from memory

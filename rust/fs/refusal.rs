@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why a volume is not mounted: one sentence that names what to look at, and an errno.
+
+use crate::{
+    kernel::errno,
+    ondisk::{
+        self,
+        RoCompat, //
+    },
+};
+use ::kernel::prelude::*;
+use core::fmt;
+
+/// Why a volume is not mounted.
+pub(super) enum Refusal {
+    /// The device ends before a superblock does.
+    TooSmall { device_len: u64 },
+    /// A sector of the device is more than a page, and the VFS reads no such device for us.
+    SectorSize,
+    /// The device did not read the block with the superblock.
+    Unreadable,
+    /// The superblock is not one of ours to mount.
+    Superblock(ondisk::Error),
+    /// The volume is larger than the device.
+    Truncated { volume_len: u64, device_len: u64 },
+    /// To be written, but has features beside which that is not safe.
+    WriteProtected(RoCompat),
+    /// To be written, which this version cannot do.
+    ReadOnly,
+    /// Mounted, and to access other files than before without the page cache.
+    DaxChange,
+    /// Its journal has to be replayed first.
+    NeedsRecovery,
+    /// The device cannot read blocks of that size.
+    BlockSize { block_len: u32 },
+}
+
+impl Refusal {
+    /// What `mount()` shall return.
+    pub(super) fn errno(&self) -> Error {
+        match self {
+            Self::TooSmall { .. }
+            | Self::SectorSize
+            | Self::Superblock(ondisk::Error::NotExt4 { .. }) => EINVAL,
+            Self::Unreadable => EIO,
+            Self::Superblock(ondisk::Error::Corrupt { .. }) | Self::Truncated { .. } => {
+                errno::efscorrupted()
+            }
+            Self::Superblock(ondisk::Error::BadChecksum { .. }) => errno::efsbadcrc(),
+            Self::Superblock(ondisk::Error::Unsupported(_))
+            | Self::WriteProtected(_)
+            | Self::NeedsRecovery => errno::eopnotsupp(),
+            Self::ReadOnly => EROFS,
+            Self::BlockSize { .. } | Self::DaxChange => EINVAL,
+        }
+    }
+
+    /// Whether the device may well hold something else that is in good order.
+    pub(super) fn is_other_format(&self) -> bool {
+        matches!(
+            self,
+            Self::TooSmall { .. } | Self::Superblock(ondisk::Error::NotExt4 { .. })
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooSmall { device_len } => {
+                write!(f, "not an ext4 volume: the device has {device_len} bytes")
+            }
+            Self::SectorSize => f.write_str("the device's sectors are larger than a page"),
+            Self::Unreadable => f.write_str("cannot read the superblock: I/O error"),
+            Self::Superblock(error) => error.fmt(f),
+            Self::Truncated {
+                volume_len,
+                device_len,
+            } => write!(
+                f,
+                "the volume has {volume_len} bytes, the device only {device_len}"
+            ),
+            Self::WriteProtected(features) => {
+                write!(f, "unsupported features, read-only at best: {features}")
+            }
+            Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
+            Self::DaxChange => f.write_str("dax cannot be changed while the volume is mounted"),
+            Self::NeedsRecovery => f.write_str("the journal has to be replayed"),
+            Self::BlockSize { block_len } => {
+                write!(
+                    f,
+                    "blocks of {block_len} bytes are smaller than the device's sectors"
+                )
+            }
+        }
+    }
+}
