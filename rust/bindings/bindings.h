@@ -14,6 +14,7 @@
 #include <linux/jbd2.h>
 #include <linux/journal-head.h>
 #include <linux/sort.h>
+#include <linux/statfs.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
 static const unsigned int STABLEFS_CONST_FMODE_NOWAIT = (__force unsigned int)FMODE_NOWAIT;

@@ -61,7 +61,10 @@ pub(super) fn lookup(inode: &Inode, lblk: Lblk) -> Result<Mapping> {
     loop {
         let child = match found {
             Lookup::Hole(lblks) => return Ok(Mapping::Hole(lblks)),
-            Lookup::Extent(extent) => return Ok(Mapping::Extent(extent)),
+            Lookup::Extent(extent) => {
+                sb.check_blocks(disk.ino(), extent.pblks())?;
+                return Ok(Mapping::Extent(extent));
+            }
             Lookup::Child(child) => child,
         };
         let block = MetaBlock::read(sb, volume, disk.ino(), child.pblk())?;

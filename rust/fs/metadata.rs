@@ -5,6 +5,7 @@
 //! What is wrong on the disk is written to the log once, where it is seen: which inode, which
 //! block, which field. Callers get an error number, and add nothing.
 
+use super::SuperBlock;
 use crate::{
     kernel::{
         buffer::{
@@ -19,6 +20,7 @@ use crate::{
     ondisk::{
         self,
         Block,
+        Blocks,
         InBlock,
         Ino,
         Pblk,
@@ -66,14 +68,48 @@ impl fmt::Display for At {
     }
 }
 
-/// Reports what the format does not allow, and gives the error number for it.
-pub(super) fn blame(sb: &OnDevice, at: At, error: ondisk::Error) -> Error {
-    log::err(sb, format_args!("{at}: {error}"));
+/// Why a structure is not to be had.
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    /// It was not read: `EIO`, `ENOMEM`, or `EINTR` for a task that is to be killed.
+    Read(Error),
+    /// It is not what the format allows.
+    Format(ondisk::Error),
+}
+
+impl Fault {
+    pub(super) fn errno(&self) -> Error {
+        match self {
+            Self::Read(error) => *error,
+            Self::Format(error) => errno_of(error),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) if *error == ENOMEM => f.write_str("not enough memory"),
+            Self::Read(error) if *error == EINTR => f.write_str("interrupted"),
+            Self::Read(_) => f.write_str("cannot be read: I/O error"),
+            Self::Format(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The error number for what the format does not allow.
+pub(super) fn errno_of(error: &ondisk::Error) -> Error {
     match error {
         ondisk::Error::NotExt4 { .. } | ondisk::Error::Corrupt { .. } => errno::efscorrupted(),
         ondisk::Error::BadChecksum { .. } => errno::efsbadcrc(),
         ondisk::Error::Unsupported(_) => errno::eopnotsupp(),
     }
+}
+
+/// Reports what the format does not allow, and gives the error number for it.
+pub(super) fn blame(sb: &OnDevice, at: At, error: ondisk::Error) -> Error {
+    log::err(sb, format_args!("{at}: {error}"));
+    errno_of(&error)
 }
 
 /// Reports what is wrong between one structure and another.
@@ -98,13 +134,15 @@ pub(super) struct MetaBlock {
 }
 
 impl MetaBlock {
-    /// Reads block `pblk`, which has to be one of the volume, on behalf of `ino`.
+    /// Reads block `pblk`, which has to be one of the volume, and which `ino` says is its own.
     pub(super) fn read(
-        sb: &OnDevice,
+        sb: &SuperBlock,
         superblock: &ondisk::Superblock,
         ino: Ino,
         pblk: Pblk,
     ) -> Result<Self> {
+        let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
+        sb.check_blocks(ino, PblkRange { start: pblk, end })?;
         let place = InBlock {
             pblk,
             start: 0,
@@ -157,9 +195,16 @@ pub(super) fn read(
     at: At,
     place: InBlock,
 ) -> Result<KVec<u8>> {
+    copy(sb, superblock, place).map_err(|error| unreadable(sb, at, error))
+}
+
+/// As [`read`], but who is told, and how, is the caller's business.
+pub(super) fn copy(
+    sb: &OnDevice,
+    superblock: &ondisk::Superblock,
+    place: InBlock,
+) -> Result<KVec<u8>> {
     let addr = addr(superblock, place.pblk, place.start)?;
     let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
-    Buffer::sb_bread(sb, addr)
-        .and_then(|buffer| buffer.to_vec(addr, len, GFP_KERNEL))
-        .map_err(|error| unreadable(sb, at, error))
+    Buffer::sb_bread(sb, addr)?.to_vec(addr, len, GFP_KERNEL)
 }

@@ -10,6 +10,9 @@
 //! | [`options`] | mount options |
 //! | [`sops`] | what a mounted volume does |
 //! | [`volume`] | what is kept for a mounted volume |
+//! | [`journal`] | where the journal is |
+//! | [`groups`] | the group descriptors |
+//! | [`zones`] | blocks that hold the format's own structures |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
 //! | [`dax`] | which files are accessed without the page cache |
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
@@ -34,9 +37,11 @@ mod aops;
 mod dax;
 mod dir;
 mod file;
+mod groups;
 mod htree;
 mod inode;
 mod iomap;
+mod journal;
 mod map;
 mod metadata;
 mod mount;
@@ -45,6 +50,7 @@ mod options;
 mod refusal;
 mod sops;
 mod volume;
+mod zones;
 
 use crate::{
     kernel::{

@@ -6,9 +6,15 @@
 //! kernel's log, and to whoever called `mount`.
 
 use super::{
+    groups::Groups,
     inode::{
         iget,
         InodeInfo, //
+    },
+    journal::Journal,
+    metadata::{
+        self,
+        At, //
     },
     options::{
         DaxChange,
@@ -16,9 +22,14 @@ use super::{
         Options, //
     },
     refusal::Refusal,
-    volume::Volume,
+    volume::{
+        Uuid,
+        Volume, //
+    },
+    Inode,
     KernelCrc32c,
-    Stablefs, //
+    Stablefs,
+    SuperBlock, //
 };
 use crate::{
     kernel::{
@@ -26,6 +37,7 @@ use crate::{
             BdevAddr,
             Buffer, //
         },
+        errno,
         fs_context::{
             self,
             FsContext,
@@ -46,10 +58,14 @@ use crate::{
         Ino,
         Lblk,
         RoCompat,
+        State,
         Superblock, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
 
 /// `EXT4_SUPER_MAGIC`: programs know the volume by it.
 const MAGIC: u32 = 0xef53;
@@ -89,9 +105,8 @@ impl fs_context::FillSuper for Stablefs {
     fn fill_super<'a>(
         mut sb: NewSuperBlock<'a, Self>,
         fc: &FsContext<'_, Self>,
-    ) -> Result<Rooted<'a>> {
-        let given = fc.context();
-        let superblock = read_superblock(&mut sb, given).map_err(|refusal| {
+    ) -> Result<Rooted<'a, Self>> {
+        let volume = read_volume(&mut sb, fc.context()).map_err(|refusal| {
             // Whoever tries one filesystem type after the other expects most not to fit. Of
             // sectors that are too large the VFS itself has written a line.
             let expected = fc.is_silent() && refusal.is_other_format();
@@ -101,13 +116,60 @@ impl fs_context::FillSuper for Stablefs {
             fc.errorfc(format_args!("{refusal}"));
             refusal.errno()
         })?;
-        let options = Options::new(given, &superblock);
-        sb.set_posix_acl(options.acl());
-        let params = params(&superblock);
-        let volume = KBox::new(Volume::new(superblock, options), GFP_KERNEL)?;
-        let sb = sb.fill(&params, volume);
-        let root = iget(&sb, Ino::ROOT)?;
-        sb.d_make_root(root)
+        sb.set_posix_acl(volume.options().acl());
+        let params = params(&volume);
+        let sb = sb.fill(&params, KBox::new(volume, GFP_KERNEL)?);
+        let root = root(&sb)
+            .and_then(|root| sb.d_make_root(root))
+            .inspect_err(|_| fc.errorfc(format_args!("the root directory cannot be used")))?;
+        report_mounted(&root);
+        Ok(root)
+    }
+}
+
+/// All that has to be known of a volume before the first inode is read.
+fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Volume, Refusal> {
+    let superblock = read_superblock(sb, given)?;
+    let journal = Journal::find(sb, &superblock)?;
+    let groups = Groups::read(sb, &superblock, journal.as_ref())?;
+    let options = Options::new(given, &superblock);
+    Ok(Volume::new(superblock, options, groups))
+}
+
+/// The root directory.
+fn root(sb: &SuperBlock) -> Result<ARef<Inode>> {
+    let broken = |what| metadata::corrupt(sb, At::inode(Ino::ROOT), what);
+    let root = iget(sb, Ino::ROOT).map_err(|error| {
+        if error == errno::estale() {
+            broken(format_args!("the root directory is free, or deleted"))
+        } else {
+            error
+        }
+    })?;
+    if !root.is_dir() {
+        return Err(broken(format_args!("the root is not a directory")));
+    }
+    Ok(root)
+}
+
+/// Says that the volume is there, and what to think of it.
+fn report_mounted(sb: &SuperBlock) {
+    let volume = sb.volume();
+    let state = volume.state();
+    let what = if volume.features().incompat.contains(Incompat::RECOVER) {
+        " without replaying the journal: what was written last is missing or inconsistent"
+    } else {
+        ""
+    };
+    let uuid = Uuid(volume.uuid());
+    log::info(sb, format_args!("mounted filesystem {uuid} ro{what}"));
+    if state.contains(State::ERROR) {
+        log::warn(
+            sb,
+            format_args!("errors were seen on the volume before: run e2fsck"),
+        );
+    } else if !state.contains(State::VALID) {
+        log::warn(sb, format_args!("the volume was not unmounted: run e2fsck"));
     }
 }
 

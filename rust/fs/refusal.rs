@@ -2,10 +2,20 @@
 
 //! Why a volume is not mounted: one sentence that names what to look at, and an errno.
 
+use super::{
+    journal::Broken,
+    metadata::{
+        self,
+        Fault, //
+    },
+};
 use crate::{
     kernel::errno,
     ondisk::{
         self,
+        GroupNumber,
+        Ino,
+        Pblk,
         RoCompat, //
     },
 };
@@ -34,6 +44,16 @@ pub(super) enum Refusal {
     NeedsRecovery,
     /// The device cannot read blocks of that size.
     BlockSize { block_len: u32 },
+    /// The descriptor of a group is broken, or cannot be read.
+    Group { group: GroupNumber, fault: Fault },
+    /// Two structures of the format have a block in common.
+    Overlap { pblk: Pblk },
+    /// The format's structures are in too many places.
+    Scattered,
+    /// The inode with the journal is not one that a journal can have.
+    JournalInode { ino: Ino, broken: Broken },
+    /// There is not enough memory.
+    NoMemory,
 }
 
 impl Refusal {
@@ -44,13 +64,12 @@ impl Refusal {
             | Self::SectorSize
             | Self::Superblock(ondisk::Error::NotExt4 { .. }) => EINVAL,
             Self::Unreadable => EIO,
-            Self::Superblock(ondisk::Error::Corrupt { .. }) | Self::Truncated { .. } => {
-                errno::efscorrupted()
-            }
-            Self::Superblock(ondisk::Error::BadChecksum { .. }) => errno::efsbadcrc(),
-            Self::Superblock(ondisk::Error::Unsupported(_))
-            | Self::WriteProtected(_)
-            | Self::NeedsRecovery => errno::eopnotsupp(),
+            Self::Superblock(error) => metadata::errno_of(error),
+            Self::Truncated { .. } | Self::Overlap { .. } => errno::efscorrupted(),
+            Self::Group { fault, .. } => fault.errno(),
+            Self::JournalInode { broken, .. } => broken.errno(),
+            Self::NoMemory => ENOMEM,
+            Self::WriteProtected(_) | Self::Scattered | Self::NeedsRecovery => errno::eopnotsupp(),
             Self::ReadOnly => EROFS,
             Self::BlockSize { .. } | Self::DaxChange => EINVAL,
         }
@@ -87,6 +106,19 @@ impl fmt::Display for Refusal {
             Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
             Self::DaxChange => f.write_str("dax cannot be changed while the volume is mounted"),
             Self::NeedsRecovery => f.write_str("the journal has to be replayed"),
+            Self::Group { group, fault } => write!(f, "group {}: {fault}", group.get()),
+            Self::Overlap { pblk } => {
+                write!(
+                    f,
+                    "block {} belongs to two structures of the format",
+                    pblk.0
+                )
+            }
+            Self::Scattered => f.write_str("unsupported: metadata in more than two million places"),
+            Self::JournalInode { ino, broken } => {
+                write!(f, "the journal, inode {}, is {broken}", ino.get())
+            }
+            Self::NoMemory => f.write_str("not enough memory"),
             Self::BlockSize { block_len } => {
                 write!(
                     f,

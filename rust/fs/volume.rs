@@ -3,24 +3,41 @@
 //! What is kept for a mounted volume.
 
 use super::{
+    groups::Groups,
     options::Options,
+    zones::Zones,
     SuperBlock, //
 };
 use crate::ondisk;
-use core::ops::Deref;
+use core::{
+    fmt,
+    ops::Deref, //
+};
 
 /// A mounted volume.
 pub(crate) struct Volume {
     superblock: ondisk::Superblock,
     options: Options,
+    groups: Groups,
 }
 
 impl Volume {
-    pub(super) fn new(superblock: ondisk::Superblock, options: Options) -> Self {
+    pub(super) fn new(superblock: ondisk::Superblock, options: Options, groups: Groups) -> Self {
         Self {
             superblock,
             options,
+            groups,
         }
+    }
+
+    /// Blocks that hold the format's own structures.
+    pub(super) fn zones(&self) -> &Zones {
+        &self.groups.zones
+    }
+
+    /// What the group descriptors said together.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// The mount options in force.
@@ -42,5 +59,20 @@ impl SuperBlock {
     /// The volume.
     pub(super) fn volume(&self) -> &Volume {
         self.data()
+    }
+}
+
+/// A volume's identity, as tools write it.
+pub(super) struct Uuid(pub(super) [u8; 16]);
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, byte) in self.0.iter().enumerate() {
+            if matches!(n, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
     }
 }

@@ -83,7 +83,10 @@ pub(crate) trait FillSuper: Operations {
     /// # Context
     ///
     /// May sleep. `s_umount` of the superblock is held exclusively.
-    fn fill_super<'a>(sb: NewSuperBlock<'a, Self>, fc: &FsContext<'_, Self>) -> Result<Rooted<'a>>;
+    fn fill_super<'a>(
+        sb: NewSuperBlock<'a, Self>,
+        fc: &FsContext<'_, Self>,
+    ) -> Result<Rooted<'a, Self>>;
 }
 
 /// A context without operations, in `init_fs_context()`.

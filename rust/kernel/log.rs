@@ -15,6 +15,16 @@ pub(crate) fn err(sb: &OnDevice, message: fmt::Arguments<'_>) {
     print(sb, c"\x013%s (%s): %pA\n", message);
 }
 
+/// Prints a line at level warning; else as [`err`].
+pub(crate) fn warn(sb: &OnDevice, message: fmt::Arguments<'_>) {
+    print(sb, c"\x014%s (%s): %pA\n", message);
+}
+
+/// Prints a line at level info; else as [`err`].
+pub(crate) fn info(sb: &OnDevice, message: fmt::Arguments<'_>) {
+    print(sb, c"\x016%s (%s): %pA\n", message);
+}
+
 /// `format` has a level, and takes the type's name, the volume's and the message, in this order.
 fn print(sb: &OnDevice, format: &'static CStr, message: fmt::Arguments<'_>) {
     // SAFETY: The function has no preconditions.

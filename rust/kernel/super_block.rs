@@ -229,9 +229,19 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
 /// The superblock is that of a [`SuperBlock`].
 pub(crate) struct Filled<'a, T>(NewSuperBlock<'a, T>);
 
-/// Proof that the superblock has a root.
+/// A superblock that has a root.
+///
+/// The lifetime is that of one call, so one from elsewhere does not fit.
 #[must_use = "fill_super() has to return it"]
-pub(crate) struct Rooted<'a>(PhantomData<fn(&'a ()) -> &'a ()>);
+pub(crate) struct Rooted<'a, T>(Filled<'a, T>, PhantomData<fn(&'a ()) -> &'a ()>);
+
+impl<T: FileSystemType> Deref for Rooted<'_, T> {
+    type Target = SuperBlock<T>;
+
+    fn deref(&self) -> &SuperBlock<T> {
+        &self.0
+    }
+}
 
 impl<'a, T: FileSystemType> Filled<'a, T> {
     /// Makes `inode`, which has to be a directory, the root of the volume.
@@ -239,7 +249,7 @@ impl<'a, T: FileSystemType> Filled<'a, T> {
     /// # Errors
     ///
     /// `ENOTDIR`; `ENOMEM`.
-    pub(crate) fn d_make_root(self, inode: ARef<Inode<T>>) -> Result<Rooted<'a>> {
+    pub(crate) fn d_make_root(self, inode: ARef<Inode<T>>) -> Result<Rooted<'a, T>> {
         if !inode.is_dir() {
             return Err(ENOTDIR);
         }
@@ -251,7 +261,7 @@ impl<'a, T: FileSystemType> Filled<'a, T> {
         }
         // SAFETY: Valid and not shared, by the type invariants of `NewSuperBlock`.
         unsafe { (*self.0.as_ptr()).s_root = root };
-        Ok(Rooted(PhantomData))
+        Ok(Rooted(self, PhantomData))
     }
 }
 
@@ -320,6 +330,24 @@ impl<T: FileSystemType> SuperBlock<T> {
     }
 }
 
+/// How full a volume is, as C's `struct kstatfs`; in blocks.
+pub(crate) struct Statfs {
+    /// Blocks that files can have or have.
+    pub(crate) blocks: u64,
+    /// Those that are free.
+    pub(crate) bfree: u64,
+    /// Those of them that every user may take.
+    pub(crate) bavail: u64,
+    /// Inodes.
+    pub(crate) files: u64,
+    /// Those that are free.
+    pub(crate) ffree: u64,
+    /// Bytes of the longest name.
+    pub(crate) namelen: usize,
+    /// The volume's name for programs.
+    pub(crate) uuid: [u8; 16],
+}
+
 /// What a superblock does, as C's `struct super_operations`.
 #[vtable]
 pub(crate) trait Operations: FileSystemType {
@@ -330,6 +358,12 @@ pub(crate) trait Operations: FileSystemType {
     ///
     /// May sleep, but also in memory reclaim.
     fn evict_inode(_inode: &Inode<Self>) {}
+
+    /// Ends a volume that was mounted: no inode of it is left.
+    fn put_super(_sb: &SuperBlock<Self>) {}
+
+    /// How full the volume is.
+    fn statfs(sb: &SuperBlock<Self>) -> Statfs;
 
     /// Adds the options that the volume is mounted with to a line of `/proc/mounts`, each after a
     /// comma. Those that every filesystem has are there already.
@@ -347,6 +381,12 @@ impl<T: Operations> OperationsTable<T> {
         alloc_inode: Some(inode::alloc_inode::<T>),
         free_inode: Some(inode::free_inode::<T>),
         evict_inode: Some(Self::evict_inode),
+        put_super: if T::HAS_PUT_SUPER {
+            Some(Self::put_super)
+        } else {
+            None
+        },
+        statfs: Some(Self::statfs),
         show_options: if T::HAS_SHOW_OPTIONS {
             Some(Self::show_options)
         } else {
@@ -370,6 +410,51 @@ impl<T: Operations> OperationsTable<T> {
         }
         // SAFETY: As above, and without pages.
         unsafe { bindings::clear_inode(inode) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `sb` is a superblock of type `T` that had a root.
+    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
+        // SAFETY: By the contract of this function; filled, as it had a root. The data go after
+        // this call.
+        T::put_super(unsafe { SuperBlock::from_raw(sb) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `dentry` is one of a mounted volume of type `T`, and `buf` is
+    /// writable and nobody else's, until the function returns.
+    unsafe extern "C" fn statfs(
+        dentry: *mut bindings::dentry,
+        buf: *mut ::kernel::bindings::kstatfs,
+    ) -> c_int {
+        // SAFETY: By the contract of this function; the field is constant.
+        let sb = unsafe { (*dentry).d_sb };
+        // SAFETY: By the contract of this function.
+        let sb: &SuperBlock<T> = unsafe { SuperBlock::from_raw(sb) };
+        let statfs = T::statfs(sb);
+        // SAFETY: By the contract of this function. The cast is from the kernel crate's declaration
+        // of the C type, which lacks the fields, to ours.
+        let buf = unsafe { &mut *buf.cast::<bindings::kstatfs>() };
+        // CAST: a magic number, of 32 bits.
+        // SAFETY: Valid by the type invariants; constant.
+        buf.f_type = unsafe { (*sb.as_ptr()).s_magic } as c_long;
+        // CAST: to a type of more bits.
+        buf.f_bsize = sb.block_size().map_or(0, |size| size.get() as c_long);
+        buf.f_blocks = statfs.blocks;
+        buf.f_bfree = statfs.bfree;
+        buf.f_bavail = statfs.bavail;
+        buf.f_files = statfs.files;
+        buf.f_ffree = statfs.ffree;
+        // CAST: a length in memory is never that large.
+        buf.f_namelen = statfs.namelen as c_long;
+        let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = statfs.uuid;
+        // CAST: bits that mean no number.
+        let low = u32::from_le_bytes([a0, a1, a2, a3]) ^ u32::from_le_bytes([c0, c1, c2, c3]);
+        let high = u32::from_le_bytes([b0, b1, b2, b3]) ^ u32::from_le_bytes([d0, d1, d2, d3]);
+        buf.f_fsid.val = [low as c_int, high as c_int];
+        0
     }
 
     /// # Safety
@@ -442,7 +527,7 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystemType>(sb: *mut bindings::su
 /// `sb` is as [`NewSuperBlock::from_raw`] wants it for the length of the call to `fill`.
 pub(super) unsafe fn fill<T: FileSystemType>(
     sb: NonNull<bindings::super_block>,
-    fill: impl for<'a> FnOnce(NewSuperBlock<'a, T>) -> Result<Rooted<'a>>,
+    fill: impl for<'a> FnOnce(NewSuperBlock<'a, T>) -> Result<Rooted<'a, T>>,
 ) -> c_int {
     // SAFETY: By the contract of this function.
     ret::int(fill(unsafe { NewSuperBlock::from_raw(sb) }))

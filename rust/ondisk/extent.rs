@@ -105,6 +105,15 @@ impl Extent {
         self.start
     }
 
+    /// Where they are on the volume.
+    pub fn pblks(&self) -> PblkRange {
+        PblkRange {
+            start: self.start,
+            // OVERFLOW: the volume ends no earlier than they do.
+            end: self.start.checked_add(self.len()).unwrap_or(self.start),
+        }
+    }
+
     /// How many.
     pub fn len(&self) -> Blocks {
         // OVERFLOW: the end is not before the start.

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The group descriptors: all read when the volume is mounted, checked, and what is known from
+//! them kept.
+//!
+//! A descriptor that points outside of the volume, or where another structure is, makes a volume
+//! that is not mounted. One with a wrong checksum but hides its own group: other files may still be
+//! saved.
+
+use super::{
+    journal::Journal,
+    metadata::{
+        self,
+        Fault, //
+    },
+    refusal::Refusal,
+    zones::{
+        Gathering,
+        Kind,
+        Zones, //
+    },
+    KernelCrc32c,
+};
+use crate::{
+    kernel::{
+        current::check_fatal_signal,
+        log,
+        super_block::OnDevice, //
+    },
+    ondisk::{
+        self,
+        group::Descriptor,
+        Blocks,
+        GroupNumber,
+        InBlock,
+        Pblk,
+        PblkRange,
+        RoCompat,
+        Superblock, //
+    },
+};
+use ::kernel::prelude::*;
+
+/// Blocks of descriptors that are asked of the device before they are needed.
+const READAHEAD: u64 = 128;
+
+/// What the group descriptors say together.
+pub(super) struct Groups {
+    /// Blocks that hold the format's own structures.
+    pub(super) zones: Zones,
+    /// Clusters that are free.
+    pub(super) free_clusters: u64,
+    /// Inodes that are free.
+    pub(super) free_inodes: u64,
+    /// Clusters that hold the format's own structures, and the journal.
+    pub(super) overhead_clusters: u64,
+}
+
+impl Groups {
+    /// Reads all descriptors, of which there may be many.
+    pub(super) fn read(
+        sb: &OnDevice,
+        volume: &Superblock,
+        journal: Option<&Journal>,
+    ) -> Result<Self, Refusal> {
+        let mut gathering = Gathering::default();
+        let mut table = Table::new(sb, volume)?;
+        let mut free_clusters = 0_u64;
+        let mut free_inodes = 0_u64;
+        for group in volume.groups() {
+            gathering.add_base(volume, group)?;
+            let Some(descriptor) = table.descriptor(group)? else {
+                continue;
+            };
+            free_clusters = free_clusters.saturating_add(descriptor.free_clusters().into());
+            free_inodes = free_inodes.saturating_add(descriptor.free_inodes().into());
+            let one = |start: Pblk| PblkRange {
+                start,
+                // Inside of the volume, as was checked.
+                end: start.checked_add(Blocks(1)).unwrap_or(start),
+            };
+            gathering.add(Kind::BlockBitmap, one(descriptor.block_bitmap()), None)?;
+            gathering.add(Kind::InodeBitmap, one(descriptor.inode_bitmap()), None)?;
+            gathering.add(Kind::InodeTable, descriptor.inode_table(), None)?;
+        }
+        if table.unknown > 1 {
+            let unknown = table.unknown;
+            log::err(
+                sb,
+                format_args!("{unknown} group descriptors have wrong checksums"),
+            );
+        }
+        if let Some(journal) = journal {
+            for blocks in journal.blocks() {
+                gathering.add(Kind::Base, blocks, Some(journal.ino()))?;
+            }
+        }
+        let zones = gathering.finish()?;
+        Ok(Self {
+            overhead_clusters: overhead(volume, &zones, journal),
+            zones,
+            free_clusters,
+            free_inodes,
+        })
+    }
+}
+
+/// Clusters that no file can have, as ext4 counts them.
+fn overhead(volume: &Superblock, zones: &Zones, journal: Option<&Journal>) -> u64 {
+    let stored = u64::from(volume.settings().overhead_clusters());
+    let bigalloc = volume.features().ro_compat.contains(RoCompat::BIGALLOC);
+    if bigalloc && stored != 0 && stored <= volume.blocks_count().0 {
+        return stored;
+    }
+    let clusters = |blocks: u64| blocks.div_ceil(volume.blocks_per_cluster().get().into());
+    let journal = journal.map_or(0, |journal| clusters(journal.len().0));
+    clusters(volume.first_data_block().0)
+        .saturating_add(zones.clusters(volume))
+        .saturating_add(journal)
+}
+
+/// The blocks of the descriptors, read one after the other.
+struct Table<'a> {
+    sb: &'a OnDevice,
+    volume: &'a Superblock,
+    blocks: PblkRange,
+    block: Option<(Pblk, KVec<u8>)>,
+    /// How many have wrong checksums.
+    unknown: u32,
+}
+
+impl<'a> Table<'a> {
+    fn new(sb: &'a OnDevice, volume: &'a Superblock) -> Result<Self, Refusal> {
+        Ok(Self {
+            sb,
+            volume,
+            blocks: volume.descriptor_blocks().map_err(Refusal::Superblock)?,
+            block: None,
+            unknown: 0,
+        })
+    }
+
+    /// The descriptor of a group; none if its checksum is wrong, of which the log gets the first.
+    fn descriptor(&mut self, group: GroupNumber) -> Result<Option<Descriptor>, Refusal> {
+        let place = self
+            .volume
+            .descriptor_place(group)
+            .map_err(Refusal::Superblock)?;
+        let refused = |fault| Refusal::Group { group, fault };
+        let volume = self.volume;
+        let bytes = self.bytes(place).map_err(refused)?;
+        match Descriptor::parse::<KernelCrc32c>(volume, group, bytes) {
+            Ok(descriptor) => Ok(Some(descriptor)),
+            Err(error @ ondisk::Error::BadChecksum { .. }) => {
+                if self.unknown == 0 {
+                    log::err(self.sb, format_args!("group {}: {error}", group.get()));
+                }
+                self.unknown = self.unknown.saturating_add(1);
+                Ok(None)
+            }
+            Err(error) => Err(refused(Fault::Format(error))),
+        }
+    }
+
+    fn bytes(&mut self, place: InBlock) -> Result<&[u8], Fault> {
+        if !matches!(&self.block, Some((pblk, _)) if *pblk == place.pblk) {
+            check_fatal_signal().map_err(Fault::Read)?;
+            self.read_ahead(place.pblk);
+            let whole = InBlock {
+                start: 0,
+                len: self.volume.block_size().bytes().get(),
+                ..place
+            };
+            let bytes = metadata::copy(self.sb, self.volume, whole).map_err(Fault::Read)?;
+            self.block = Some((place.pblk, bytes));
+        }
+        let range = usize::try_from(place.start)
+            .ok()
+            .and_then(|start| Some(start..start.checked_add(usize::try_from(place.len).ok()?)?));
+        self.block
+            .as_ref()
+            .zip(range)
+            .and_then(|((_, bytes), range)| bytes.get(range))
+            .ok_or(Fault::Read(EINVAL))
+    }
+
+    /// Asks for the blocks from `pblk` on, many at a time, and half of them ahead of time.
+    fn read_ahead(&self, pblk: Pblk) {
+        let n = pblk.0.saturating_sub(self.blocks.start.0);
+        if n.checked_rem(READAHEAD) != Some(0) {
+            return;
+        }
+        let from = if n == 0 { 0 } else { READAHEAD };
+        let ahead = |n| {
+            let ahead = pblk.checked_add(Blocks(n)).unwrap_or(self.blocks.end);
+            ahead.min(self.blocks.end)
+        };
+        let blocks = PblkRange {
+            start: ahead(from),
+            end: ahead(READAHEAD.saturating_mul(2)),
+        };
+        if blocks.start < blocks.end {
+            metadata::read_ahead(self.sb, self.volume, blocks.start, blocks);
+        }
+    }
+}
