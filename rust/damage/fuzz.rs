@@ -19,6 +19,8 @@ use ondisk::{
     acl::Acl,
     dir,
     extent::{
+        self,
+        Entries,
         Lookup,
         Node, //
     },
@@ -28,7 +30,11 @@ use ondisk::{
         Index,
         Root, //
     },
-    xattr::Xattrs,
+    inode::Type,
+    xattr::{
+        encode_in_inode,
+        Xattrs, //
+    },
     Block,
     Compat,
     Crc32c,
@@ -294,6 +300,9 @@ pub fn inode(data: &[u8]) -> bool {
     if let Ok(root) = inode.extents(&volume) {
         walk_node(&root);
     }
+    let mut again = bytes;
+    let encoded = inode.fields().encode::<Zero>(&volume, ino, &mut again);
+    assert_eq!(encoded, Some(inode));
     true
 }
 
@@ -327,6 +336,24 @@ fn walk_node(node: &Node<'_>) {
     }
 }
 
+/// Makes another block of a node.
+fn encode_node(volume: &Superblock, seed: Seed, child: extent::Child, node: &Node<'_>, len: usize) {
+    let mut bytes = vec![0xff; len];
+    let (extents, children): (Vec<_>, Vec<_>);
+    let entries = match node {
+        Node::Leaf(leaf) => {
+            extents = leaf.extents().collect();
+            Entries::Extents(&extents)
+        }
+        Node::Inner(inner) => {
+            children = inner.children().collect();
+            Entries::Children(&children)
+        }
+    };
+    let done = entries.block::<Zero>(volume, seed, child, &mut bytes);
+    assert!(done.is_some());
+}
+
 /// Input: [`Shape`], root of a tree, another node of it.
 pub fn extent(data: &[u8]) -> bool {
     let mut input = Input(data);
@@ -347,6 +374,7 @@ pub fn extent(data: &[u8]) -> bool {
         accepted = true;
         assert_eq!(node.depth(), child.depth());
         walk_node(&node);
+        encode_node(&volume, seed, child, &node, bytes.len());
         // The depth falls, so the block cannot be its own child.
         if let Node::Inner(inner) = node {
             let below = inner.children().next().unwrap();
@@ -369,6 +397,7 @@ pub fn leaf(data: &[u8]) -> bool {
     };
     let mut end = 0;
     let mut whole = true;
+    let mut names = vec![];
     for entry in leaf.entries() {
         let Ok(entry) = entry else {
             whole = false;
@@ -380,6 +409,16 @@ pub fn leaf(data: &[u8]) -> bool {
         assert!(end <= bytes.len());
         let found = leaf.find(entry.name()).unwrap().unwrap();
         assert!(found.pos() <= entry.pos() && found.name() == entry.name());
+        names.push(dir::NewEntry {
+            ino: entry.ino(),
+            file_type: entry.file_type().unwrap_or(Type::Regular),
+            name: entry.name(),
+        });
+    }
+    if whole && !(lblk == Lblk(0) && names.is_empty()) {
+        let mut again = vec![0xff; bytes.len()];
+        let done = dir::encode::<Zero>(&volume, &dir, lblk, &names, &mut again);
+        assert!(done.is_some());
     }
     whole
 }
@@ -445,6 +484,12 @@ pub fn xattr_inode(data: &[u8]) -> bool {
         return false;
     };
     walk_xattrs(&xattrs);
+    // An entry without anything would be the end of the list.
+    let all: Vec<_> = xattrs.iter().collect();
+    if all.iter().all(|xattr| xattr.prefix().text().is_some()) {
+        let mut again = bytes.clone();
+        assert!(encode_in_inode(&inode, &all, &mut again).is_some());
+    }
     true
 }
 

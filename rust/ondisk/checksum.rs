@@ -65,6 +65,13 @@ impl Seed {
         Self(self.0.map(|seed| C::crc32c(seed, bytes)))
     }
 
+    /// The checksum of a structure, all parts of which are given, with zeroes where the checksum
+    /// stands; where there are checksums.
+    pub(super) fn compute<C: Crc32c>(self, parts: &[&[u8]]) -> Option<u32> {
+        let crc = |seed| parts.iter().fold(seed, |crc, part| C::crc32c(crc, part));
+        self.0.map(crc)
+    }
+
     /// Checks a structure, all parts of which are given, with zeroes where the checksum stands.
     pub(super) fn check<C: Crc32c>(
         self,
@@ -72,10 +79,9 @@ impl Seed {
         stored: Stored,
         parts: &[&[u8]],
     ) -> Result<()> {
-        let Some(seed) = self.0 else {
+        let Some(computed) = self.compute::<C>(parts) else {
             return Ok(());
         };
-        let computed = parts.iter().fold(seed, |crc, part| C::crc32c(crc, part));
         let (stored, computed) = match stored {
             Stored::Full(stored) => (stored, computed),
             Stored::Low(stored) => (stored.into(), computed & u32::from(u16::MAX)),

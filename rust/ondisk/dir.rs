@@ -7,6 +7,14 @@
 //!
 //! Format: [Documentation/filesystems/ext4/directory.rst](srctree/Documentation/filesystems/ext4/directory.rst).
 
+mod encode;
+
+pub use encode::{
+    encode,
+    room,
+    NewEntry, //
+};
+
 use super::{
     bytes::{
         chunk,

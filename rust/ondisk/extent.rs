@@ -8,6 +8,14 @@
 //!
 //! Format: [Documentation/filesystems/ext4/ifork.rst](srctree/Documentation/filesystems/ext4/ifork.rst).
 
+mod encode;
+
+pub use encode::{
+    block_max,
+    Entries,
+    ROOT_MAX, //
+};
+
 use super::{
     bytes::{
         chunk,

@@ -6,6 +6,13 @@
 //!
 //! Format: [Documentation/filesystems/ext4/group_descr.rst](srctree/Documentation/filesystems/ext4/group_descr.rst).
 
+mod encode;
+
+pub use encode::{
+    Bitmaps,
+    Usage, //
+};
+
 use super::{
     bytes::raw_structure,
     checksum::{
@@ -76,6 +83,18 @@ impl Flags {
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
+    }
+
+    /// These flags and `flags`.
+    #[must_use]
+    pub const fn with(self, flags: Self) -> Self {
+        Self(self.0 | flags.0)
+    }
+
+    /// These flags without `flags`.
+    #[must_use]
+    pub const fn without(self, flags: Self) -> Self {
+        Self(self.0 & !flags.0)
     }
 }
 
@@ -239,14 +258,21 @@ fn check_bitmap<C: Crc32c>(
     bytes: &[u8],
     bits: u32,
 ) -> Result<()> {
-    // A group has a multiple of 8 clusters, and of inodes.
-    let used = usize::try_from(bits / 8)
-        .ok()
-        .and_then(|len| bytes.get(..len));
-    match used {
+    match used(bytes, bits) {
         Some(used) => Seed::of_volume(volume).check::<C>(structure, stored, &[used]),
         None => structure.corrupt_len("s_log_block_size", bytes.len()),
     }
+}
+
+/// The checksum of a bitmap, where there are checksums; nothing if the bitmap is too short.
+fn bitmap_checksum<C: Crc32c>(volume: &Superblock, bytes: &[u8], bits: u32) -> Option<Option<u32>> {
+    let used = used(bytes, bits)?;
+    Some(Seed::of_volume(volume).compute::<C>(&[used]))
+}
+
+/// The bytes of a bitmap that have a meaning. A group has a multiple of 8 clusters, and of inodes.
+fn used(bytes: &[u8], bits: u32) -> Option<&[u8]> {
+    bytes.get(..usize::try_from(bits / 8).ok()?)
 }
 
 impl RawDescriptor {

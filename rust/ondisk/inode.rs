@@ -5,6 +5,8 @@
 //! Format: [Documentation/filesystems/ext4/inodes.rst](srctree/Documentation/filesystems/ext4/inodes.rst),
 //! special numbers: [special_inodes.rst](srctree/Documentation/filesystems/ext4/special_inodes.rst).
 
+mod encode;
+
 use super::{
     bytes::{
         chunk,
@@ -158,6 +160,11 @@ impl Flags {
     const FOREIGN: Self =
         Self(Self::ENCRYPT.0 | Self::EA_INODE.0 | Self::INLINE_DATA.0 | Self::CASEFOLD.0);
 
+    /// The flags of a word from the disk.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// The flags as on the disk.
     pub const fn bits(self) -> u32 {
         self.0
@@ -166,6 +173,18 @@ impl Flags {
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
+    }
+
+    /// These flags and `flags`.
+    #[must_use]
+    pub const fn with(self, flags: Self) -> Self {
+        Self(self.0 | flags.0)
+    }
+
+    /// These flags without `flags`.
+    #[must_use]
+    pub const fn without(self, flags: Self) -> Self {
+        Self(self.0 & !flags.0)
     }
 
     /// Whether any of `flags` is set.
@@ -290,26 +309,52 @@ pub enum Content {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inode {
     ino: Ino,
-    file_type: Type,
-    permissions: u16,
-    uid: u32,
-    gid: u32,
-    size: u64,
-    sectors: u64,
-    links: u16,
-    flags: Flags,
-    generation: u32,
-    version: u64,
-    projid: u32,
-    atime: Time,
-    ctime: Time,
-    mtime: Time,
-    crtime: Option<Time>,
-    dtime: u32,
-    xattr_block: Option<Pblk>,
-    content: Content,
+    fields: Fields,
     seed: Seed,
     fields_end: usize,
+}
+
+/// What an inode says, to be changed and written back: see [`Inode::fields`] and
+/// [`Fields::encode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields {
+    /// What the file is.
+    pub file_type: Type,
+    /// The lower 12 bits of the mode: who may do what, and the bits for setuid, setgid and sticky.
+    pub permissions: u16,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Bytes of the file, of a symbolic link's target, or of a directory's blocks.
+    pub size: u64,
+    /// 512 bytes, how many times, of the volume are the file's. With [`Flags::HUGE_FILE`] whole
+    /// blocks.
+    pub sectors: u64,
+    /// How many names there are for it.
+    pub links: u16,
+    /// Its flags.
+    pub flags: Flags,
+    /// What tells this file from others that had the number before.
+    pub generation: u32,
+    /// How often the file changed; 32 bits in an inode of 128 bytes.
+    pub version: u64,
+    /// The project whose quota it counts against; 0 where there is no room to tell.
+    pub projid: u32,
+    /// When it was read last.
+    pub atime: Time,
+    /// When the inode was changed last.
+    pub ctime: Time,
+    /// When the contents were changed last.
+    pub mtime: Time,
+    /// When it was made, where there is room to tell.
+    pub crtime: Option<Time>,
+    /// When it was deleted, or the next in the list of orphans.
+    pub dtime: u32,
+    /// The block with more extended attributes than those in the inode.
+    pub xattr_block: Option<Pblk>,
+    /// What `i_block` holds.
+    pub content: Content,
 }
 
 impl Inode {
@@ -325,11 +370,7 @@ impl Inode {
             return Structure::Inode.corrupt_len("s_inode_size", bytes.len());
         }
         let fields_end = fields_end(bytes)?;
-        let mut known = [0; KNOWN];
-        for (to, from) in known.iter_mut().zip(bytes.iter().take(fields_end)) {
-            *to = *from;
-        }
-        let raw = RawInode::new(&known);
+        let raw = RawInode::of(bytes, fields_end);
         if raw.i_mode == 0 && raw.i_links_count == 0 {
             return Ok(None);
         }
@@ -346,96 +387,101 @@ impl Inode {
         self.ino
     }
 
+    /// All that it says, to be changed.
+    pub fn fields(&self) -> Fields {
+        self.fields
+    }
+
     /// What the file is.
     pub fn file_type(&self) -> Type {
-        self.file_type
+        self.fields.file_type
     }
 
     /// The lower 12 bits of the mode: who may do what, and the bits for setuid, setgid and sticky.
     pub fn permissions(&self) -> u16 {
-        self.permissions
+        self.fields.permissions
     }
 
     /// The owner.
     pub fn uid(&self) -> u32 {
-        self.uid
+        self.fields.uid
     }
 
     /// The group.
     pub fn gid(&self) -> u32 {
-        self.gid
+        self.fields.gid
     }
 
     /// Bytes of the file, of a symbolic link's target, or of a directory's blocks.
     pub fn size(&self) -> u64 {
-        self.size
+        self.fields.size
     }
 
     /// 512 bytes, how many times, of the volume are the file's; blocks of its tree and of its
     /// extended attributes included.
     pub fn sectors(&self) -> u64 {
-        self.sectors
+        self.fields.sectors
     }
 
     /// How many names there are for it. 1 for a directory means that they are too many to count.
     pub fn links(&self) -> u16 {
-        self.links
+        self.fields.links
     }
 
     /// Its flags.
     pub fn flags(&self) -> Flags {
-        self.flags
+        self.fields.flags
     }
 
     /// What tells this file from others that had the number before.
     pub fn generation(&self) -> u32 {
-        self.generation
+        self.fields.generation
     }
 
     /// How often the file changed; 32 bits in an inode of 128 bytes.
     pub fn version(&self) -> u64 {
-        self.version
+        self.fields.version
     }
 
     /// The project whose quota it counts against.
     pub fn projid(&self) -> u32 {
-        self.projid
+        self.fields.projid
     }
 
     /// When it was read last.
     pub fn atime(&self) -> Time {
-        self.atime
+        self.fields.atime
     }
 
     /// When the inode was changed last.
     pub fn ctime(&self) -> Time {
-        self.ctime
+        self.fields.ctime
     }
 
     /// When the contents were changed last.
     pub fn mtime(&self) -> Time {
-        self.mtime
+        self.fields.mtime
     }
 
     /// When it was made, where there is room to tell.
     pub fn crtime(&self) -> Option<Time> {
-        self.crtime
+        self.fields.crtime
     }
 
     /// When it was deleted, in seconds since 1970; or, while it waits for that, the number of the
     /// next in the list of orphans.
     pub fn dtime(&self) -> u32 {
-        self.dtime
+        self.fields.dtime
     }
 
     /// The block with more extended attributes than those in the inode.
     pub fn xattr_block(&self) -> Option<Pblk> {
-        self.xattr_block
+        self.fields.xattr_block
     }
 
     /// What `i_block` holds.
     pub fn content(&self) -> &Content {
-        &self.content
+        &self.fields.content
     }
 
     /// What the checksums of all blocks that belong to the inode begin with.
@@ -449,7 +495,7 @@ impl Inode {
     ///
     /// [`Unsupported`](Error::Unsupported) for a file without extents, and for one without blocks.
     pub fn extents(&self, volume: &Superblock) -> Result<extent::Node<'_>> {
-        match &self.content {
+        match &self.fields.content {
             Content::Extents(root) => extent::Node::root(volume, root),
             _ => Err(Error::Unsupported(Unsupported::BlockMap)),
         }
@@ -457,8 +503,8 @@ impl Inode {
 
     /// Whether names in this directory are found by their hashes.
     pub fn is_indexed(&self, volume: &Superblock) -> bool {
-        self.file_type == Type::Directory
-            && self.flags.contains(Flags::INDEX)
+        self.fields.file_type == Type::Directory
+            && self.fields.flags.contains(Flags::INDEX)
             && volume.features().compat.contains(Compat::DIR_INDEX)
     }
 
@@ -486,29 +532,41 @@ fn fields_end(bytes: &[u8]) -> Result<usize> {
     Ok(end)
 }
 
+/// What the checksum of an inode covers: all of it, with zeroes where the checksum stands.
+fn checksummed(bytes: &[u8], fields_end: usize) -> [&[u8]; 5] {
+    let part = |start, end| bytes.get(start..end).unwrap_or_default();
+    let ((lo, after_lo), (hi, after_hi)) = (CHECKSUM_LO, CHECKSUM_HI);
+    if fields_end < after_hi {
+        [part(0, lo), &[0; 2], part(after_lo, bytes.len()), &[], &[]]
+    } else {
+        [
+            part(0, lo),
+            &[0; 2],
+            part(after_lo, hi),
+            &[0; 2],
+            part(after_hi, bytes.len()),
+        ]
+    }
+}
+
 impl RawInode {
-    fn check_checksum<C: Crc32c>(&self, seed: Seed, bytes: &[u8], fields_end: usize) -> Result<()> {
-        let part = |start, end| bytes.get(start..end).unwrap_or_default();
-        let ((lo, after_lo), (hi, after_hi)) = (CHECKSUM_LO, CHECKSUM_HI);
-        if fields_end < after_hi {
-            return seed.check::<C>(
-                Structure::Inode,
-                Stored::Low(self.l_i_checksum_lo),
-                &[part(0, lo), &[0; 2], part(after_lo, bytes.len())],
-            );
+    /// The fields of an inode that end there.
+    fn of(bytes: &[u8], fields_end: usize) -> Self {
+        let mut known = [0; KNOWN];
+        for (to, from) in known.iter_mut().zip(bytes.iter().take(fields_end)) {
+            *to = *from;
         }
-        let stored = u32::from(self.i_checksum_hi).wrapping_shl(u16::BITS);
-        seed.check::<C>(
-            Structure::Inode,
-            Stored::Full(stored | u32::from(self.l_i_checksum_lo)),
-            &[
-                part(0, lo),
-                &[0; 2],
-                part(after_lo, hi),
-                &[0; 2],
-                part(after_hi, bytes.len()),
-            ],
-        )
+        Self::new(&known)
+    }
+
+    fn check_checksum<C: Crc32c>(&self, seed: Seed, bytes: &[u8], fields_end: usize) -> Result<()> {
+        let (_, after_hi) = CHECKSUM_HI;
+        let stored = if fields_end < after_hi {
+            Stored::Low(self.l_i_checksum_lo)
+        } else {
+            Stored::Full(join(self.l_i_checksum_lo, self.i_checksum_hi))
+        };
+        seed.check::<C>(Structure::Inode, stored, &checksummed(bytes, fields_end))
     }
 
     fn check_fields(
@@ -532,8 +590,7 @@ impl RawInode {
         };
         let size = self.size(volume, file_type)?;
 
-        Ok(Inode {
-            ino,
+        let fields = Fields {
             file_type,
             permissions: self.i_mode & 0o7777,
             uid: join(self.i_uid, self.l_i_uid_high),
@@ -580,6 +637,10 @@ impl RawInode {
                 }
                 Type::Fifo | Type::Socket => Content::Nothing,
             },
+        };
+        Ok(Inode {
+            ino,
+            fields,
             seed,
             fields_end,
         })

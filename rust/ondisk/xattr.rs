@@ -6,6 +6,13 @@
 //!
 //! Format: [Documentation/filesystems/ext4/attributes.rst](srctree/Documentation/filesystems/ext4/attributes.rst).
 
+mod encode;
+
+pub use encode::{
+    encode_in_block,
+    encode_in_inode, //
+};
+
 use super::{
     bytes::{
         chunk,
@@ -51,6 +58,7 @@ raw_structure! {
         0x00 h_magic: u32,
         0x04 h_refcount: u32,
         0x08 h_blocks: u32,
+        0x0c h_hash: u32,
         0x10 h_checksum: u32,
     }
 }
@@ -138,6 +146,16 @@ pub struct Xattr<'a> {
 }
 
 impl<'a> Xattr<'a> {
+    /// An attribute, if such a name can be stored: at most 255 bytes, none of which is 0.
+    pub fn new(prefix: Prefix, name: &'a [u8], value: &'a [u8]) -> Option<Self> {
+        let is_storable = u8::try_from(name.len()).is_ok() && !name.contains(&0);
+        is_storable.then_some(Self {
+            prefix,
+            name,
+            value,
+        })
+    }
+
     /// What its name begins with.
     pub fn prefix(&self) -> Prefix {
         self.prefix
@@ -391,15 +409,22 @@ impl Entry<'_> {
 
     /// The hash of name and value. Old versions took the name's bytes for signed on some machines.
     fn hash(&self, value: &[u8], chars: Chars) -> u32 {
-        let name = self
-            .name
-            .iter()
-            .fold(0_u32, |hash, byte| hash.rotate_left(5) ^ chars.widen(*byte));
-        let words = value.chunks_exact(4).filter_map(|word| word.first_chunk());
-        words.fold(name, |hash, word| {
-            hash.rotate_left(16) ^ u32::from_le_bytes(*word)
-        })
+        hash_value(hash_name(self.name, chars), value)
     }
+}
+
+fn hash_name(name: &[u8], chars: Chars) -> u32 {
+    name.iter().fold(0, |hash: u32, byte| {
+        hash.rotate_left(5) ^ chars.widen(*byte)
+    })
+}
+
+/// Goes on with a value and what fills it up to a multiple of 4 bytes.
+fn hash_value(name: u32, value: &[u8]) -> u32 {
+    let words = value.chunks_exact(4).filter_map(|word| word.first_chunk());
+    words.fold(name, |hash, word| {
+        hash.rotate_left(16) ^ u32::from_le_bytes(*word)
+    })
 }
 
 /// The next multiple of 4.

@@ -10,5 +10,6 @@ mod image;
 mod source;
 
 mod damaged;
+mod encoded;
 mod fuzzed;
 mod reading;

@@ -155,7 +155,7 @@ impl Source {
     }
 }
 
-fn e2fsck(image: &Path, option: &str, worst: i32) {
+pub fn e2fsck(image: &Path, option: &str, worst: i32) {
     let output = Command::new("e2fsck")
         .arg(option)
         .arg(image)
