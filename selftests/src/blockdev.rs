@@ -81,6 +81,22 @@ impl Dm {
         Ok(made)
     }
 
+    /// Another table, in the middle of whatever is going on: nothing is written out before.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn replace(&self, table: &str) -> Result<()> {
+        let name = self.name.as_str();
+        succeed(
+            dmsetup().args(["suspend", "--noflush", "--nolockfs", name]),
+            LIMIT,
+        )?;
+        let loaded = succeed(dmsetup().args(["load", name, "--table", table]), LIMIT);
+        // In any case: whoever uses a suspended device waits for ever.
+        succeed(dmsetup().args(["resume", name]), LIMIT)?;
+        loaded.map(drop)
+    }
+
     /// Its node.
     pub fn path(&self) -> &Path {
         &self.path
@@ -91,6 +107,46 @@ impl Drop for Dm {
     fn drop(&mut self) {
         // Nothing to do about a failure: the next user of the device below is told that it is busy.
         let _ = run(dmsetup().args(["remove", "--retry", &self.name]), LIMIT);
+    }
+}
+
+/// A device on which all that is written is lost once one says so: what a machine that stops leaves behind.
+pub struct Losing {
+    dm: Dm,
+    dev: PathBuf,
+    sectors: u64,
+}
+
+impl Losing {
+    /// One that stands for the first `sectors` sectors of `dev`.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn new(dev: &Path, sectors: u64) -> Result<Self> {
+        modprobe("dm-flakey");
+        // Of the same kind as the table that replaces it: the one of a DAX device may not change to another.
+        let up = format!("0 {sectors} flakey {} 0 86400 0", dev.display());
+        Ok(Self {
+            dm: Dm::new(&up)?,
+            dev: dev.to_owned(),
+            sectors,
+        })
+    }
+
+    /// Its node.
+    pub fn path(&self) -> &Path {
+        self.dm.path()
+    }
+
+    /// From now on writes are lost, and said to have succeeded.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn lose(&self) -> Result<()> {
+        let (dev, sectors) = (self.dev.display(), self.sectors);
+        // Never up for a second, then down for as long as anybody will wait.
+        self.dm
+            .replace(&format!("0 {sectors} flakey {dev} 0 0 86400 1 drop_writes"))
     }
 }
 

@@ -19,6 +19,7 @@ pub mod ktap;
 pub mod mapping;
 pub mod memory;
 pub mod module;
+pub mod mount_context;
 pub mod mounted;
 pub mod needs;
 pub mod populate;

@@ -2,9 +2,10 @@
 
 //! A volume that a case mounts for itself.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::filesystem::{self, Fstyp};
 use crate::scratch::Scratch;
@@ -29,6 +30,24 @@ impl Mounted {
     /// Where it is mounted.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The options that `/proc/mounts` shows.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn options(&self) -> Result<String> {
+        const LIST: &str = "/proc/mounts";
+        let list = fs::read_to_string(LIST).context(LIST)?;
+        let dir = self.dir().to_str().context("directory")?;
+        // `device directory type options 0 0`
+        let options = list
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .find_map(|words| (words.get(1) == Some(&dir)).then(|| words.get(3).copied())?);
+        options
+            .map(str::to_owned)
+            .with_context(|| format!("{LIST}: no {dir}"))
     }
 
     /// Unmounts it.

@@ -7,8 +7,10 @@ mod comparison_sees_a_change;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod module_load_unload;
+mod mount_options;
 mod mount_refuses;
 mod reads_what_ext4_wrote;
+mod replays_the_journal;
 
 use std::env;
 use std::path::Path;
@@ -20,6 +22,8 @@ use stablefs_selftests::walk::walk;
 const PROGRAMS: &[&Program] = &[
     &module_load_unload::PROGRAM,
     &mount_refuses::PROGRAM,
+    &mount_options::PROGRAM,
+    &replays_the_journal::PROGRAM,
     &file_roundtrip::PROGRAM,
     &comparison_sees_a_change::PROGRAM,
     &finds_names_under_every_hash::PROGRAM,

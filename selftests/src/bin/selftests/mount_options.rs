@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mount options have ext4's names, are shown as ext4 shows them and can be changed where ext4 lets them be changed;
+//! what is no option is refused by its name. A filesystem that only reads refuses to be mounted for writing with EROFS,
+//! which mount(8) knows what to do with.
+//!
+//! Promise: none of the three. No control breaks it. Filesystems: those that read ext4 volumes; ext4 itself is what
+//! they are compared with.
+
+use std::borrow::Cow;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{ensure, Context, Result};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use stablefs_selftests::devices::Kind;
+use stablefs_selftests::filesystem::Fstyp;
+use stablefs_selftests::mount_context::MountContext;
+use stablefs_selftests::mounted::Mounted;
+use stablefs_selftests::needs::{Needs, Volume};
+use stablefs_selftests::program::{Case, Env, Program};
+use stablefs_selftests::volume;
+
+pub(crate) const PROGRAM: Program = Program {
+    name: "mount_options",
+    needs: Needs {
+        // One with DAX: elsewhere ext4 refuses some of the options.
+        on: Cow::Borrowed(&[Kind::Pmem]),
+        volume: Volume::Raw,
+        only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
+    },
+    cases: &[
+        Case::new("shown_as_ext4_shows_them", shown),
+        Case::new("defaults_of_the_volume", defaults_of_the_volume),
+        Case::new("remounted", remounted),
+        Case::new("unknown_option", |env| {
+            refused_option(env, "no_such_option", "no_such_option")
+        }),
+        Case::new("unknown_option_with_a_value", |env| {
+            refused_option(env, "no_such_option=3", "no_such_option")
+        }),
+        Case::new("bad_value_of_errors", |env| {
+            refused_option(env, "errors=ignore", "errors")
+        }),
+        Case::new("bad_value_of_dax", |env| {
+            refused_option(env, "dax=sometimes", "dax")
+        }),
+        Case::new("value_where_none_belongs", |env| {
+            refused_option(env, "noload=yes", "noload")
+        }),
+        Case::new("for_writing", for_writing),
+        Case::new("remounted_for_writing", remounted_for_writing),
+        Case::new("mount_program_falls_back_to_reading", falls_back),
+        Case::new("mounted_twice", mounted_twice),
+        Case::new("not_while_another_holds_the_device", held_by_another),
+    ],
+};
+
+const LEN: &str = "64M";
+/// What mount(8) takes after `-o`, besides `ro`.
+const OPTIONS: &[&str] = &[
+    "",
+    "dax=always",
+    "dax=inode",
+    "dax=never",
+    "dax",
+    "errors=continue",
+    "errors=remount-ro",
+    "errors=panic",
+    "noload",
+    "norecovery",
+    "acl",
+    "user_xattr",
+    "acl,user_xattr,errors=panic,dax=never,noload",
+    "errors=panic,errors=continue",
+    "noatime,nosuid",
+];
+
+fn new_volume(env: &Env, options: &[&str]) -> Result<()> {
+    // Blocks of a page: DAX needs them, and mke2fs makes smaller ones on a small volume.
+    volume::make(env.dev()?, &[&["-b", "4096"], options].concat(), LEN)
+}
+
+/// What `/proc/mounts` says of the volume mounted read-only with `options`.
+fn shows(env: &Env, fstyp: Fstyp, options: &str) -> Result<String> {
+    let options = ["ro", options].join(",");
+    let mounted = Mounted::new(fstyp, env.dev()?, options.trim_end_matches(','))?;
+    let shown = mounted.options()?;
+    mounted.unmount()?;
+    Ok(shown)
+}
+
+fn shown(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    for options in OPTIONS {
+        let wanted = shows(env, Fstyp::Ext4, options)?;
+        let found = shows(env, env.fstyp, options)?;
+        ensure!(
+            wanted == found,
+            "{options}: ext4 shows {wanted}, found {found}"
+        );
+    }
+    Ok(())
+}
+
+/// What is an option's default is not shown, and the volume can have defaults of its own.
+fn defaults_of_the_volume(env: &Env) -> Result<()> {
+    for default in ["continue", "remount-ro", "panic"] {
+        new_volume(env, &["-e", default])?;
+        for options in ["", "errors=continue", "errors=remount-ro", "errors=panic"] {
+            let wanted = shows(env, Fstyp::Ext4, options)?;
+            let found = shows(env, env.fstyp, options)?;
+            ensure!(
+                wanted == found,
+                "{options} where errors={default} is the default: ext4 shows {wanted}, found {found}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Each option in turn, to a volume that stays mounted: what becomes of it, and what is shown then.
+fn remounted(env: &Env) -> Result<()> {
+    const TRIED: &[&str] = &[
+        "errors=panic",
+        "errors=remount-ro",
+        "errors=continue",
+        "acl",
+        "dax=always",
+        "dax=never",
+        "dax=inode",
+        "no_such_option",
+        "errors=ignore",
+    ];
+    new_volume(env, &[])?;
+    let outcomes = |fstyp| -> Result<Vec<String>> {
+        let mounted = Mounted::new(fstyp, env.dev()?, "ro")?;
+        let mut outcomes = Vec::new();
+        for option in TRIED {
+            let context = MountContext::pick(mounted.dir())?;
+            let outcome = context
+                .set("ro")
+                .and_then(|()| context.set(option))
+                .and_then(|()| context.reconfigure());
+            outcomes.push(format!("{option}: {outcome:?}, {}", mounted.options()?));
+        }
+        mounted.unmount()?;
+        Ok(outcomes)
+    };
+    let (wanted, found) = (outcomes(Fstyp::Ext4)?, outcomes(env.fstyp)?);
+    ensure!(wanted == found, "ext4: {wanted:#?}, found {found:#?}");
+    Ok(())
+}
+
+fn refused_option(env: &Env, option: &str, name: &str) -> Result<()> {
+    new_volume(env, &[])?;
+    let context = MountContext::open(env.fstyp, env.dev()?)?;
+    let set = context.set("ro").and_then(|()| context.set(option));
+    let said = context.messages();
+    ensure!(
+        set == Err(Errno::INVAL),
+        "{option}: want EINVAL, got {set:?}; it says: {said}"
+    );
+    ensure!(said.contains(name), "want {name} named, it says: {said}");
+    Ok(())
+}
+
+fn for_writing(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    let context = MountContext::open(env.fstyp, env.dev()?)?;
+    let created = context.create();
+    let said = context.messages();
+    let wanted = if env.fstyp.writes() {
+        Ok(())
+    } else {
+        Err(Errno::ROFS)
+    };
+    ensure!(
+        created == wanted,
+        "want {wanted:?}, got {created:?}; it says: {said}"
+    );
+    Ok(())
+}
+
+fn remounted_for_writing(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    let mounted = Mounted::new(env.fstyp, env.dev()?, "ro")?;
+    let context = MountContext::pick(mounted.dir())?;
+    let outcome = context.set("rw").and_then(|()| context.reconfigure());
+    let wanted = if env.fstyp.writes() {
+        Ok(())
+    } else {
+        Err(Errno::ROFS)
+    };
+    ensure!(
+        outcome == wanted,
+        "want {wanted:?}, got {outcome:?}; it says: {}",
+        context.messages()
+    );
+    if !env.fstyp.writes() {
+        let options = mounted.options()?;
+        ensure!(is_read_only(&options), "it is mounted with {options}");
+        let written =
+            fs::write(mounted.dir().join("file"), "content").map_err(|e| e.raw_os_error());
+        ensure!(
+            written == Err(Some(Errno::ROFS.raw_os_error())),
+            "write: want EROFS, got {written:?}"
+        );
+    }
+    mounted.unmount()
+}
+
+fn falls_back(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    let mounted = Mounted::new(env.fstyp, env.dev()?, "")?;
+    let options = mounted.options()?;
+    ensure!(
+        is_read_only(&options) != env.fstyp.writes(),
+        "it is mounted with {options}"
+    );
+    mounted.unmount()
+}
+
+/// Both mounts are of one filesystem in memory, which lives as long as either.
+fn mounted_twice(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    let list = |dir: &Path| fs::read_dir(dir).map(Iterator::count).context("read_dir");
+    let first = Mounted::new(env.fstyp, env.dev()?, "ro")?;
+    let second = Mounted::new(env.fstyp, env.dev()?, "ro")?;
+    let entries = list(first.dir())?;
+    first.unmount()?;
+    let left = list(second.dir())?;
+    ensure!(
+        entries == left && left > 0,
+        "{entries} entries, then {left}"
+    );
+    second.unmount()
+}
+
+fn held_by_another(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    let refused = || -> Result<()> {
+        let context = MountContext::open(env.fstyp, env.dev()?)?;
+        let created = context.set("ro").and_then(|()| context.create());
+        ensure!(
+            created == Err(Errno::BUSY),
+            "want EBUSY, got {created:?}; it says: {}",
+            context.messages()
+        );
+        Ok(())
+    };
+    let claimed = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::EXCL.bits() as i32)
+        .open(env.dev()?)
+        .context("O_EXCL")?;
+    refused().context("claimed with O_EXCL")?;
+    drop(claimed);
+    if env.fstyp == Fstyp::Ext4 {
+        return Ok(());
+    }
+    let mounted = Mounted::new(Fstyp::Ext4, env.dev()?, "")?;
+    refused().context("mounted by ext4")?;
+    mounted.unmount()
+}
+
+fn is_read_only(options: &str) -> bool {
+    options.split(',').any(|option| option == "ro")
+}
