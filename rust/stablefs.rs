@@ -6,13 +6,14 @@
 //!
 //! | module | what it is | knows |
 //! | --- | --- | --- |
-//! | [`fs`] | the filesystem: policy | `kernel`, `ondisk` |
+//! | [`fs`] | the filesystem: policy | `kernel`, `extent_map`, `ondisk` |
 //! | [`kernel`] | safe abstractions over C subsystems | `bindings` |
+//! | [`extent_map`] | what is known of where a file's blocks are, as values | `ondisk` |
 //! | [`ondisk`] | the ext4 format as values | nobody |
 //! | [`bindings`] | C declarations and shims | C |
 //!
-//! [`kernel`] and [`bindings`] hold all `unsafe` code. [`ondisk`] is a Cargo crate, too, whose
-//! tests run on the host.
+//! [`kernel`] and [`bindings`] hold all `unsafe` code. [`ondisk`] and [`extent_map`] are Cargo
+//! crates, too, whose tests run on the host.
 //!
 //! The kernel's own Rust crate has the name of one of these modules. A path says which is meant:
 //! `::kernel` is the crate, `crate::kernel` the module.
@@ -21,6 +22,7 @@
 
 #[allow(unsafe_code)]
 mod bindings;
+pub mod extent_map;
 mod fs;
 #[allow(unsafe_code)]
 mod kernel;

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known of where the blocks of a file are, as values.
+//!
+//! a block of the file: unknown → known (hole, unwritten, written) → forgotten, unknown
+//!
+//! What is known is a [`Mapping`], kept as a [`Record`] of 16 bytes. A hole that is known is a record
+//! as an extent is; what no record tells of is unknown. [`cover`] makes records of a part of the
+//! tree on the disk: joined where they go on, without a gap between them. A [`Chunk`] is a run of
+//! such records; the chunks of a file are in a [`Directory`], whose memory and locks are its
+//! implementer's. [`lookup`], [`gap`] and [`sweep`] are what is done with one.
+//!
+//! Nothing here allocates or frees, so that everything here can be done under a spinlock.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+mod chunk;
+mod cover;
+mod directory;
+mod mapping;
+mod record;
+
+pub use chunk::{
+    Chunk,
+    MAX_RECORDS, //
+};
+pub use cover::cover;
+pub use directory::{
+    gap,
+    lookup,
+    sweep,
+    Directory,
+    Swept, //
+};
+pub use mapping::{
+    Extent,
+    Mapping,
+    State, //
+};
+pub use record::Record;
