@@ -10,6 +10,7 @@
 #include <linux/fs.h>
 #include <linux/pagemap.h>
 #include <linux/ratelimit.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -133,6 +134,16 @@ unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
+}
+
+void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+}
+
+unsigned int stablefs_shim_memalloc_nofs_save(void)
+{
+	return memalloc_nofs_save();
 }
 
 /*

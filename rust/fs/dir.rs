@@ -20,7 +20,8 @@ use super::{
     htree,
     map::{
         self,
-        Mapping, //
+        Mapping,
+        State, //
     },
     metadata::{
         self,
@@ -47,7 +48,6 @@ use crate::{
             Entry,
             Leaf, //
         },
-        extent::State,
         hash::{
             Hash,
             Hasher, //

@@ -4,6 +4,7 @@
 
 use super::{
     aops, dir, file,
+    map::ExtentMap,
     metadata::{
         self,
         At, //
@@ -38,19 +39,30 @@ use crate::{
 use ::kernel::{
     prelude::*,
     str::CString,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc,
+        SetOnce, //
+    },
 };
 
 /// What is kept for an inode in memory.
 pub(crate) struct InodeInfo {
     /// As it was read.
     disk: ondisk::Inode,
+    /// What is known of where its blocks are, once somebody asked.
+    extent_map: SetOnce<Arc<ExtentMap>>,
 }
 
 impl Inode {
     /// The inode as it was read.
     pub(super) fn disk(&self) -> &ondisk::Inode {
         &self.data().disk
+    }
+
+    /// Where the map of its blocks is, for [`map`](super::map).
+    pub(super) fn extent_map(&self) -> &SetOnce<Arc<ExtentMap>> {
+        &self.data().extent_map
     }
 
     /// Its number.
@@ -87,7 +99,11 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
         .filter(|disk| disk.links() > 0)
         .ok_or(errno::estale())?;
     let params = params(&disk)?;
-    Ok(new.fill(params, InodeInfo { disk }))
+    let info = InodeInfo {
+        disk,
+        extent_map: SetOnce::new(),
+    };
+    Ok(new.fill(params, info))
 }
 
 /// The bytes of an inode, from the inode table.

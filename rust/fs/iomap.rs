@@ -3,7 +3,10 @@
 //! The extent map, as iomap wants it.
 
 use super::{
-    map,
+    map::{
+        self,
+        State, //
+    },
     Inode,
     Stablefs, //
 };
@@ -17,7 +20,6 @@ use crate::{
         },
     },
     ondisk::{
-        extent::State,
         BlockSize,
         Blocks,
         Lblk,
@@ -37,13 +39,13 @@ impl iomap::Operations for Operations {
         if flags.contains(Flags::WRITE) {
             return Err(EROFS);
         }
-        // A part of the tree may have to be read.
-        if flags.contains(Flags::NOWAIT) {
-            return Err(EAGAIN);
-        }
         let block_size = inode.sb().volume().block_size();
         let lblk = lblk_at(block_size, pos)?;
-        let mapping = map::lookup(inode, lblk)?;
+        let mapping = if flags.contains(Flags::NOWAIT) {
+            map::lookup_cached(inode, lblk).ok_or(EAGAIN)?
+        } else {
+            map::lookup(inode, lblk)?
+        };
         let kind = match mapping {
             map::Mapping::Hole(_) => Kind::Hole,
             map::Mapping::Extent(extent) => {

@@ -12,6 +12,7 @@ use super::{
         InodeInfo, //
     },
     journal::Journal,
+    map::Maps,
     metadata::{
         self,
         At, //
@@ -133,7 +134,8 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     let journal = Journal::find(sb, &superblock)?;
     let groups = Groups::read(sb, &superblock, journal.as_ref())?;
     let options = Options::new(given, &superblock);
-    Ok(Volume::new(superblock, options, groups))
+    let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
+    Ok(Volume::new(superblock, options, groups, maps))
 }
 
 /// The root directory.

@@ -3,10 +3,12 @@
 //! What a mounted volume does.
 
 use super::{
+    map,
     volume::{
         Uuid,
         Volume, //
     },
+    Inode,
     Stablefs,
     SuperBlock, //
 };
@@ -34,6 +36,10 @@ const MAX_KEPT: u64 = 4096;
 
 #[vtable]
 impl super_block::Operations for Stablefs {
+    fn evict_inode(inode: &Inode) {
+        map::evict(inode);
+    }
+
     fn put_super(sb: &SuperBlock) {
         let uuid = Uuid(sb.volume().uuid());
         log::info(sb, format_args!("unmounting filesystem {uuid}"));

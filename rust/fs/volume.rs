@@ -4,11 +4,15 @@
 
 use super::{
     groups::Groups,
+    map::Maps,
     options::Options,
     zones::Zones,
     SuperBlock, //
 };
-use crate::ondisk;
+use crate::{
+    kernel::shrinker::Registration,
+    ondisk, //
+};
 use core::{
     fmt,
     ops::Deref, //
@@ -19,14 +23,21 @@ pub(crate) struct Volume {
     superblock: ondisk::Superblock,
     options: Options,
     groups: Groups,
+    maps: Registration<Maps>,
 }
 
 impl Volume {
-    pub(super) fn new(superblock: ondisk::Superblock, options: Options, groups: Groups) -> Self {
+    pub(super) fn new(
+        superblock: ondisk::Superblock,
+        options: Options,
+        groups: Groups,
+        maps: Registration<Maps>,
+    ) -> Self {
         Self {
             superblock,
             options,
             groups,
+            maps,
         }
     }
 
@@ -38,6 +49,11 @@ impl Volume {
     /// What the group descriptors said together.
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// What is known of where the blocks of files are.
+    pub(super) fn maps(&self) -> &Maps {
+        &self.maps
     }
 
     /// The mount options in force.

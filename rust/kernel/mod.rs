@@ -23,6 +23,8 @@ pub(crate) mod iomap;
 pub(crate) mod kiocb;
 pub(crate) mod log;
 mod ret;
+pub(crate) mod sched_mm;
+pub(crate) mod shrinker;
 pub(crate) mod sort;
 pub(crate) mod super_block;
 pub(crate) mod vfs;

@@ -133,7 +133,7 @@ impl<'a, const N: usize> Records<'a, N> {
     }
 
     /// All of them, in order.
-    pub(super) fn iter(self) -> impl Iterator<Item = &'a [u8; N]> {
+    pub(super) fn iter(self) -> impl Iterator<Item = &'a [u8; N]> + Clone {
         self.0
             .chunks_exact(N)
             .filter_map(|record| record.first_chunk())

@@ -283,7 +283,7 @@ impl<'a> Node<'a> {
 
 impl<'a> Leaf<'a> {
     /// The extents, in order.
-    pub fn extents(&self) -> impl Iterator<Item = Extent> + 'a {
+    pub fn extents(&self) -> impl Iterator<Item = Extent> + Clone + 'a {
         self.entries.iter().filter_map(Extent::from_record)
     }
 
