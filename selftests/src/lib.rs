@@ -8,8 +8,10 @@
 //! the name of each.
 
 pub mod blockdev;
+pub mod child;
 pub mod command;
 pub mod devices;
+pub mod faults;
 pub mod filesystem;
 pub mod handle;
 pub mod ioctl;
@@ -25,6 +27,7 @@ pub mod needs;
 pub mod populate;
 pub mod program;
 pub mod scratch;
+pub mod scsi;
 pub mod seed;
 pub mod splat;
 pub mod superblock;

@@ -17,11 +17,15 @@ mod volume;
 mod xattr;
 
 use std::collections::HashSet;
+use std::env;
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::{openat, FileType, Mode, OFlags, CWD};
@@ -29,8 +33,11 @@ use rustix::io::Errno;
 
 pub use record::{Differences, Record};
 
+use crate::command::succeed;
 use directory::Found;
 use handles::Handles;
+
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Walks what is mounted at `root`. `seed` chooses what is looked for and is not there.
 ///
@@ -40,6 +47,41 @@ pub fn walk(root: &Path, seed: u64) -> Result<Record> {
     walk_and_forget(root, seed, || {
         fs::write("/proc/sys/vm/drop_caches", "2").context("drop_caches")
     })
+}
+
+/// As [`walk`], by a process of user `uid` and group `gid` that has no rights but theirs.
+///
+/// # Errors
+/// As [`walk`]; or the process cannot be run.
+pub fn walk_as(uid: u32, gid: u32, root: &Path, seed: u64) -> Result<Record> {
+    let program = env::current_exe().context("path of this program")?;
+    let mut command = Command::new(program);
+    command.arg(OPTION).arg(root).arg(seed.to_string());
+    succeed(command.uid(uid).gid(gid), LIMIT)?.parse()
+}
+
+/// First argument of the program that makes it walk.
+pub const OPTION: &str = "--walk";
+
+/// The process that [`walk_as`] runs: prints the facts about what is mounted at `root`.
+pub fn main(root: &str, seed: &str) -> ExitCode {
+    let walked =
+        seed.parse()
+            .context("seed")
+            .and_then(|seed| match rustix::process::geteuid().is_root() {
+                true => walk(Path::new(root), seed),
+                false => walk_and_forget(Path::new(root), seed, || Ok(())),
+            });
+    match walked {
+        Ok(record) => {
+            print!("{record}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// As [`walk`], where `forget` makes the kernel forget files that it has in memory.

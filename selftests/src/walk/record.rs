@@ -7,6 +7,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+use std::str::FromStr;
+
+use anyhow::{bail, Error, Result};
 
 /// Examples shown of each sort of difference.
 const EXAMPLES: usize = 3;
@@ -59,7 +62,7 @@ impl Record {
         &mut self,
         path: &Rc<str>,
         what: impl Into<Cow<'static, str>>,
-        value: Result<T, E>,
+        value: std::result::Result<T, E>,
     ) {
         match value {
             Ok(value) => self.add(path, what, value),
@@ -123,8 +126,26 @@ impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.facts.iter().try_for_each(|fact| {
             let Fact { path, what, value } = fact;
-            writeln!(f, "{path}: {what}: {value}")
+            writeln!(f, "{path}\t{what}\t{value}")
         })
+    }
+}
+
+impl FromStr for Record {
+    type Err = Error;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut record = Self::default();
+        for line in text.lines() {
+            let fields: Vec<&str> = line.splitn(3, '\t').collect();
+            let [path, what, value] = fields[..] else {
+                bail!("no fact: {line}")
+            };
+            record.add(&path.into(), what.to_owned(), value);
+        }
+        record.sort();
+        Ok(record)
     }
 }
 
@@ -242,6 +263,13 @@ mod tests {
         ] {
             assert!(shown.contains(line), "{shown}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let written = record(&[("/a b", "entry c: d", "12 File: x"), ("/", "mode", "")]);
+        assert_eq!(written.to_string().parse::<Record>().unwrap(), written);
+        assert!("no tabs".parse::<Record>().is_err());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Every test, in one static program: it is the test whose name it is called by. `selftests --list` prints the names;
-//! `selftests --walk DIR` prints all that the comparing tests look at, of whatever is mounted there.
+//! `selftests --walk DIR SEED` prints all that the comparing tests look at, of whatever is mounted there.
 
 mod comparison_sees_a_change;
+mod corrupt_sector_is_an_error;
+mod dax_reads;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod module_load_unload;
@@ -17,13 +19,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use stablefs_selftests::program::Program;
-use stablefs_selftests::walk::walk;
+use stablefs_selftests::{child, walk};
 
 const PROGRAMS: &[&Program] = &[
     &module_load_unload::PROGRAM,
     &mount_refuses::PROGRAM,
     &mount_options::PROGRAM,
     &replays_the_journal::PROGRAM,
+    &dax_reads::PROGRAM,
+    &dax_reads::WITHOUT,
+    &corrupt_sector_is_an_error::PROGRAM,
+    &corrupt_sector_is_an_error::UNREADABLE,
     &file_roundtrip::PROGRAM,
     &comparison_sees_a_change::PROGRAM,
     &finds_names_under_every_hash::PROGRAM,
@@ -43,16 +49,8 @@ fn main() -> ExitCode {
                 .for_each(|program| println!("{}", program.name));
             ExitCode::SUCCESS
         }
-        None if args.len() == 2 && args[0] == "--walk" => match walk(Path::new(&args[1]), 0) {
-            Ok(record) => {
-                print!("{record}");
-                ExitCode::SUCCESS
-            }
-            Err(e) => {
-                eprintln!("{called}: {e:#}");
-                ExitCode::FAILURE
-            }
-        },
+        None if args.len() == 3 && args[0] == child::OPTION => child::main(&args[1], &args[2]),
+        None if args.len() == 3 && args[0] == walk::OPTION => walk::main(&args[1], &args[2]),
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");
             ExitCode::FAILURE

@@ -19,7 +19,7 @@ use stablefs_selftests::needs::{Needs, Volume};
 use stablefs_selftests::populate::{populate, Scale};
 use stablefs_selftests::program::{say, Case, Env, Program};
 use stablefs_selftests::volume;
-use stablefs_selftests::walk::{walk, Record};
+use stablefs_selftests::walk::{walk, walk_as, Record};
 
 pub(crate) const PROGRAM: Program = Program {
     name: "reads_what_ext4_wrote",
@@ -29,6 +29,7 @@ pub(crate) const PROGRAM: Program = Program {
         only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
     },
     cases: &[
+        Case::new("by_an_unprivileged_user", unprivileged),
         Case::new("as_mke2fs_makes_it", |env| reads(env, &DEFAULT)),
         Case::new("blocks_of_1_kib", |env| reads(env, &SMALL_BLOCKS)),
         Case::new("blocks_of_2_kib", |env| reads(env, &LARGE_INODES)),
@@ -42,6 +43,8 @@ struct Shape {
     len: &'static str,
     /// Bytes in a block.
     block: u64,
+    /// Whether it is read without the page cache where the device allows it.
+    dax: bool,
     /// What is on it, on a device that is fast under emulation and on another.
     scale: [Scale; 2],
 }
@@ -50,10 +53,15 @@ const MODEST: Scale = Scale {
     entries: 3_000,
     extents: 1_000,
 };
+const FEW: Scale = Scale {
+    entries: 100,
+    extents: 10,
+};
 const DEFAULT: Shape = Shape {
     mke2fs: &[],
     len: "",
     block: 4096,
+    dax: true,
     scale: [
         Scale {
             entries: 100_000,
@@ -67,6 +75,7 @@ const SMALL_BLOCKS: Shape = Shape {
     mke2fs: &["-b", "1024", "-I", "128"],
     len: "300M",
     block: 1024,
+    dax: false,
     scale: [
         Scale {
             extents: 50_000,
@@ -79,6 +88,7 @@ const LARGE_INODES: Shape = Shape {
     mke2fs: &["-b", "2048", "-I", "1024"],
     len: "300M",
     block: 2048,
+    dax: false,
     scale: [MODEST, MODEST],
 };
 
@@ -91,14 +101,14 @@ fn reads(env: &Env, shape: &Shape) -> Result<()> {
     populate(mounted.dir(), shape.block, env.seed, scale)?;
     mounted.unmount()?;
     clock.say("filled");
-    let wanted = look(env, Fstyp::Ext4)?;
+    let wanted = look(env, Fstyp::Ext4, shape)?;
     clock.say("walked by ext4");
     say(&format!(
         "{} facts of {} sorts",
         wanted.len(),
         wanted.sorts().len()
     ));
-    let found = look(env, env.fstyp)?;
+    let found = look(env, env.fstyp, shape)?;
     clock.say(&format!("walked by {}", env.fstyp));
     let differences = wanted.differences(&found);
     ensure!(
@@ -109,9 +119,44 @@ fn reads(env: &Env, shape: &Shape) -> Result<()> {
     Ok(())
 }
 
+/// What a process may do and see that is of a user or a group which lists of access name, and of one that they do not.
+fn unprivileged(env: &Env) -> Result<()> {
+    const USERS: &[(u32, u32)] = &[(1000, 1000), (2005, 7), (65_534, 4_000_000_000)];
+    let dev = env.dev()?;
+    volume::make(dev, &["-b", "4096"], "64M")?;
+    let mounted = Mounted::new(Fstyp::Ext4, dev, "noinit_itable")?;
+    populate(mounted.dir(), 4096, env.seed, FEW)?;
+    mounted.unmount()?;
+    let look = |fstyp| -> Result<Vec<Record>> {
+        let mounted = Mounted::new(fstyp, dev, "ro")?;
+        let walks = USERS
+            .iter()
+            .map(|&(uid, gid)| walk_as(uid, gid, mounted.dir(), env.seed));
+        let records = walks.collect::<Result<_>>()?;
+        mounted.unmount()?;
+        Ok(records)
+    };
+    let (wanted, found) = (look(Fstyp::Ext4)?, look(env.fstyp)?);
+    for ((wanted, found), (uid, gid)) in wanted.iter().zip(&found).zip(USERS) {
+        let differences = wanted.differences(found);
+        ensure!(
+            differences.is_empty(),
+            "to user {uid} of group {gid} {} says otherwise than ext4:\n{differences}",
+            env.fstyp
+        );
+    }
+    ensure!(
+        !wanted[0].differences(&wanted[1]).is_empty(),
+        "all users see the same: nothing is shown about permissions"
+    );
+    Ok(())
+}
+
 /// All that `fstyp` says about the volume.
-fn look(env: &Env, fstyp: Fstyp) -> Result<Record> {
-    let mounted = Mounted::new(fstyp, env.dev()?, "ro")?;
+fn look(env: &Env, fstyp: Fstyp, shape: &Shape) -> Result<Record> {
+    let dax = shape.dax && env.kind()? == Kind::Pmem;
+    let options = if dax { "ro,dax=always" } else { "ro" };
+    let mounted = Mounted::new(fstyp, env.dev()?, options)?;
     let record = walk(mounted.dir(), env.seed)?;
     mounted.unmount()?;
     Ok(record)
