@@ -29,8 +29,16 @@ use ondisk::{
         Acl,
         Tag, //
     },
-    extent::State,
+    extent::{
+        Extent,
+        State, //
+    },
     group::Flags,
+    hash::{
+        Chars,
+        Hasher,
+        Version, //
+    },
     inode::{
         Content,
         Device,
@@ -62,8 +70,7 @@ struct Recipe {
     features: &'static str,
     /// Bytes of a block, and of an inode.
     sizes: [&'static str; 2],
-    /// Commands for debugfs about its hashes.
-    hashes: &'static str,
+    hash: (Version, Chars),
     /// Whether some nodes of `many` are below the root.
     is_deep: bool,
 }
@@ -72,27 +79,39 @@ const fn recipe(features: &'static str, sizes: [&'static str; 2], is_deep: bool)
     Recipe {
         features,
         sizes,
-        hashes: "",
+        hash: (Version::HalfMd4, Chars::Signed),
         is_deep,
     }
 }
 
-const RECIPES: [Recipe; 11] = [
+const fn hashed(version: Version, chars: Chars) -> Recipe {
+    Recipe {
+        hash: (version, chars),
+        ..recipe(DEFAULT, ["1024", "256"], true)
+    }
+}
+
+const SIZES: [Recipe; 8] = [
     recipe(DEFAULT, ["1024", "128"], true),
-    recipe(DEFAULT, ["1024", "256"], true),
+    recipe(DEFAULT, ["1024", "1024"], true),
     recipe(DEFAULT, ["2048", "256"], true),
     recipe(DEFAULT, ["2048", "1024"], true),
     recipe(DEFAULT, ["4096", "128"], false),
     recipe(DEFAULT, ["4096", "256"], false),
+    recipe(DEFAULT, ["4096", "512"], false),
     recipe(DEFAULT, ["4096", "1024"], false),
-    Recipe {
-        hashes: "ssv def_hash_version tea\n",
-        ..recipe(DEFAULT, ["1024", "256"], true)
-    },
-    Recipe {
-        hashes: "ssv def_hash_version legacy\nssv flags 2\n",
-        ..recipe(DEFAULT, ["1024", "256"], true)
-    },
+];
+
+const HASHES: [Recipe; 6] = [
+    hashed(Version::HalfMd4, Chars::Signed),
+    hashed(Version::HalfMd4, Chars::Unsigned),
+    hashed(Version::Tea, Chars::Signed),
+    hashed(Version::Tea, Chars::Unsigned),
+    hashed(Version::Legacy, Chars::Signed),
+    hashed(Version::Legacy, Chars::Unsigned),
+];
+
+const FEATURES: [Recipe; 2] = [
     // Without 64bit and flex_bg, and without types of names.
     recipe(
         "none,has_journal,extent,dir_index,ext_attr,metadata_csum,sparse_super",
@@ -107,47 +126,82 @@ const RECIPES: [Recipe; 11] = [
     ),
 ];
 
-/// What mke2fs does not copy: devices, preallocated blocks, attributes. The value of the list is
-/// in the form that `getxattr` gives: u::rwx, u:1000:rw, g::r-x, m::rwx, o::r--.
+/// What mke2fs does not copy: devices, preallocated blocks, attributes.
 const COMMANDS: &str = "\
 mknod null c 1 3
 mknod disk b 259 1000
 fallocate empty 3 9
+fallocate holes 4 15
 ea_set one user.comment remark
 ea_set one security.selinux system_u:object_r:etc_t:s0
 ea_set big user.long VALUE
 ea_set big trusted.other more
+ea_set -f LIST block system.posix_acl_access
+ea_set -f LIST nested system.posix_acl_default
 ";
 
 const LONG_VALUE: usize = 600;
 
+fn check(source: &Source, recipe: &Recipe) {
+    let Recipe {
+        features,
+        sizes: [block, inode],
+        hash: (version, chars),
+        is_deep,
+    } = *recipe;
+    println!("{features} {block} {inode} {version:?} {chars:?}");
+    let name = match version {
+        Version::Legacy => "legacy",
+        Version::HalfMd4 => "half_md4",
+        Version::Tea => "tea",
+    };
+    let flags = match chars {
+        Chars::Signed => 1,
+        Chars::Unsigned => 2,
+    };
+    let commands = COMMANDS
+        .replace("VALUE", &"v".repeat(LONG_VALUE))
+        .replace("LIST", &source.list());
+    let commands = format!("ssv def_hash_version {name}\nssv flags {flags}\n{commands}");
+    // Smaller blocks have no number for what is so far.
+    source.put_farther(block == "4096");
+    let options = ["-O", features, "-b", block, "-I", inode, "-N", "2048"];
+    let image = source.image(96 << 20, &options, &commands);
+    let bytes = fs::read(&image.0).unwrap();
+    let volume = Volume::open(&bytes).unwrap();
+
+    compare_with_source(&volume, source);
+    // It takes an inode of 128 bytes for a truncated one, knows neither the legacy hash nor unsigned
+    // characters, and does not do without types of names.
+    let is_known = version != Version::Legacy && chars == Chars::Signed;
+    if inode != "128" && is_known && features.contains("filetype") {
+        compare_with_ext4_view(&volume, &image);
+    }
+    check_what_debugfs_made(&volume);
+    check_depths(&volume, is_deep);
+    check_groups(&volume);
+
+    let many = self::inode(&volume, Path::new("many"));
+    let seed = volume.superblock().settings().hash_seed();
+    let hasher = Hasher::new(version, chars, seed);
+    assert_eq!(volume.root(&many).unwrap().hasher(), hasher);
+}
+
 #[test]
 #[ignore = "needs mke2fs, e2fsck and debugfs"]
-fn volumes_are_read_as_they_were_made() {
-    let source = Source::new("source", MANY, SCATTERED);
-    let commands = COMMANDS.replace("VALUE", &"v".repeat(LONG_VALUE));
-    for recipe in RECIPES {
-        let Recipe {
-            features,
-            sizes: [block, inode],
-            hashes,
-            is_deep,
-        } = recipe;
-        println!("{features} {block} {inode} {hashes}");
-        let options = ["-O", features, "-b", block, "-I", inode, "-N", "2048"];
-        let image = source.image(96 << 20, &options, &format!("{hashes}{commands}"));
-        let bytes = fs::read(&image.0).unwrap();
-        let volume = Volume::open(&bytes).unwrap();
+fn volumes_of_all_sizes_are_read_as_they_were_made() {
+    let source = Source::new("sizes", MANY, SCATTERED);
+    for recipe in SIZES.iter().chain(&FEATURES) {
+        check(&source, recipe);
+    }
+}
 
-        compare_with_source(&volume, &source);
-        // It takes an inode of 128 bytes for a truncated one, knows no legacy hash, and does not do
-        // without types of names.
-        if inode != "128" && !hashes.contains("legacy") && features.contains("filetype") {
-            compare_with_ext4_view(&volume, &image);
-        }
-        check_what_debugfs_made(&volume);
-        check_depths(&volume, is_deep);
-        check_groups(&volume);
+#[test]
+#[ignore = "needs mke2fs, e2fsck and debugfs"]
+fn volumes_with_all_hashes_are_read_as_they_were_made() {
+    let source = Source::new("hashes", MANY, SCATTERED);
+    for recipe in HASHES {
+        check(&source, &recipe);
     }
 }
 
@@ -252,6 +306,7 @@ fn compare_extents(volume: &Volume<'_>, inode: &Inode, path: &Path) {
 }
 
 fn compare_with_ext4_view(volume: &Volume<'_>, image: &Image) {
+    let preallocated = [b"empty".as_slice(), b"holes"];
     let other = Ext4::load_from_path(&image.0).unwrap();
     let mut dirs = vec![(Ext4Path::try_from("/").unwrap(), Ino::ROOT)];
     while let Some((path, ino)) = dirs.pop() {
@@ -306,9 +361,11 @@ fn compare_with_ext4_view(volume: &Volume<'_>, image: &Image) {
                     let target = other.read_link(&path).unwrap();
                     assert_eq!(volume.target(&inode).unwrap(), target.as_ref());
                 }
-                // It would have to be read in one piece, and takes the blocks of `empty`, which
-                // are only preallocated, for more than there are.
-                Type::Regular if inode.size() <= FAR && name != b"empty" => {
+                // It would have to be read in one piece, and takes blocks that are only
+                // preallocated for more than there are.
+                Type::Regular
+                    if inode.size() <= FAR && !preallocated.contains(&name.as_slice()) =>
+                {
                     let data = other.read(&path).unwrap();
                     assert!(volume.data(&inode).unwrap() == data, "{path:?}");
                 }
@@ -337,6 +394,14 @@ fn check_what_debugfs_made(volume: &Volume<'_>) {
     );
     assert_eq!(extents.last().map(|extent| extent.lblks().end.0), Some(10));
 
+    let holes = volume.extents(&inode("holes")).unwrap();
+    let (written, unwritten): (Vec<Extent>, Vec<Extent>) = holes
+        .iter()
+        .partition(|extent| extent.state() == State::Written);
+    assert!(written.len() > 1);
+    let blocks = unwritten.iter().map(|extent| extent.len().0);
+    assert_eq!(blocks.sum::<u64>(), 12);
+
     let xattrs = |path| volume.xattrs(inode(path).ino()).unwrap();
     let expected = |name: &str, value: &[u8]| (name.to_string(), value.to_vec());
     assert_eq!(
@@ -353,7 +418,34 @@ fn check_what_debugfs_made(volume: &Volume<'_>) {
             expected("user.long", &[b'v'; LONG_VALUE]),
         ]
     );
-    assert_eq!(xattrs("block"), []);
+    for (path, name) in [
+        ("block", "system.posix_acl_access"),
+        ("nested", "system.posix_acl_default"),
+    ] {
+        let [(found, value)] = xattrs(path).try_into().unwrap();
+        assert_eq!(found, name);
+        check_list(&value);
+    }
+    assert_eq!(xattrs("nested/deep"), []);
+}
+
+/// That the value is that of [`Source::list`], in the form of the disk.
+fn check_list(value: &[u8]) {
+    let acl = Acl::parse(value).unwrap().unwrap();
+    let read: Vec<_> = acl
+        .iter()
+        .map(|entry| (entry.tag, entry.permissions))
+        .collect();
+    let expected = [
+        (Tag::UserObj, 7),
+        (Tag::User(1000), 6),
+        (Tag::GroupObj, 5),
+        (Tag::Mask, 7),
+        (Tag::Other, 4),
+    ];
+    assert_eq!(read, expected);
+    let mut bytes = vec![0; Acl::value_len(&acl)];
+    assert_eq!(Acl::encode(&acl, &mut bytes), Some(value));
 }
 
 /// That the volumes are what they are made for: trees with nodes below nodes.
@@ -421,38 +513,4 @@ fn check_groups(volume: &Volume<'_>) {
         let (inode, _) = volume.slot(ino).unwrap().unwrap();
         assert!(!volume.extents(&inode).unwrap().is_empty());
     }
-}
-
-#[test]
-#[ignore = "needs mke2fs, e2fsck and debugfs"]
-fn access_control_lists_are_read_as_debugfs_stores_them() {
-    let source = Source::new("acl", 3, 3);
-    let commands = format!("ea_set -f {} one system.posix_acl_access\n", source.list());
-    let options = ["-O", DEFAULT, "-b", "4096"];
-    let image = source.image(32 << 20, &options, &commands);
-
-    let bytes = fs::read(&image.0).unwrap();
-    let volume = Volume::open(&bytes).unwrap();
-    let xattrs = volume
-        .xattrs(inode(&volume, Path::new("one")).ino())
-        .unwrap();
-    let [(name, value)] = xattrs.as_slice() else {
-        panic!("{xattrs:?}");
-    };
-    assert_eq!(name, "system.posix_acl_access");
-    let acl = Acl::parse(value).unwrap().unwrap();
-    let read: Vec<_> = acl
-        .iter()
-        .map(|entry| (entry.tag, entry.permissions))
-        .collect();
-    let expected = [
-        (Tag::UserObj, 7),
-        (Tag::User(1000), 6),
-        (Tag::GroupObj, 5),
-        (Tag::Mask, 7),
-        (Tag::Other, 4),
-    ];
-    assert_eq!(read, expected);
-    let mut bytes = vec![0; Acl::value_len(&acl)];
-    assert_eq!(Acl::encode(&acl, &mut bytes), Some(value.as_slice()));
 }

@@ -50,6 +50,8 @@ pub const SCATTERED: u64 = 1500;
 pub const PIECE: u64 = 4096;
 /// Where the last block of `far` is.
 pub const FAR: u64 = 3 << 40;
+/// Where the last block of `farther` is.
+pub const FARTHER: u64 = 10 << 40;
 /// Names in `many`, too many for a tree of one level where blocks are small.
 pub const MANY: usize = 3000;
 
@@ -78,6 +80,11 @@ impl Source {
         let far = File::create(path("far")).unwrap();
         far.write_all_at(b"far away", FAR).unwrap();
 
+        let holes = File::create(path("holes")).unwrap();
+        for pos in [0, 80 << 10] {
+            holes.write_all_at(&random(4096), pos).unwrap();
+        }
+
         for len in [1, 59, 60, 1000] {
             symlink(&"up/".repeat(len)[..len], path(&format!("link{len}"))).unwrap();
         }
@@ -101,6 +108,17 @@ impl Source {
             fs::hard_link(&first, link).unwrap();
         }
         source
+    }
+
+    /// Makes a file that ends where only the largest blocks go to, or takes it away.
+    pub fn put_farther(&self, exists: bool) {
+        let path = self.0.join("farther");
+        if exists {
+            let file = File::create(path).unwrap();
+            file.write_all_at(b"farther away", FARTHER).unwrap();
+        } else if path.exists() {
+            fs::remove_file(path).unwrap();
+        }
     }
 
     /// Commands for debugfs about what a volume gets beside the files, some of each kind: attributes
