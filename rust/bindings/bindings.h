@@ -14,6 +14,8 @@
 #include <linux/sort.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
+static const unsigned long STABLEFS_CONST_SB_I_VERSION = SB_I_VERSION;
+static const unsigned long STABLEFS_CONST_SB_POSIXACL = SB_POSIXACL;
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;
 static const unsigned int STABLEFS_CONST_S_SYNC = S_SYNC;

@@ -8,6 +8,7 @@
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
 #include <linux/fs.h>
+#include <linux/iversion.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -17,6 +18,16 @@ struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 					   struct kmem_cache *cache)
 {
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+unsigned int stablefs_shim_bdev_dma_alignment(struct block_device *bdev)
+{
+	return bdev_dma_alignment(bdev);
+}
+
+unsigned int stablefs_shim_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
 }
 
 loff_t stablefs_shim_bdev_nr_bytes(struct block_device *bdev)
@@ -32,6 +43,11 @@ void stablefs_shim_brelse(struct buffer_head *bh)
 bool stablefs_shim_bdev_read_only(struct block_device *bdev)
 {
 	return bdev_read_only(bdev);
+}
+
+struct inode *stablefs_shim_d_inode(const struct dentry *dentry)
+{
+	return d_inode(dentry);
 }
 
 const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
@@ -102,6 +118,17 @@ void stablefs_shim_inode_set_atime(struct inode *inode, s64 sec, u32 nsec)
 void stablefs_shim_inode_set_cached_link(struct inode *inode, char *link, int len)
 {
 	inode_set_cached_link(inode, link, len);
+}
+
+void stablefs_shim_inode_set_iversion_queried(struct inode *inode, u64 val)
+{
+	inode_set_iversion_queried(inode, val);
+}
+
+/* Others may look at i_link at the same time: they find NULL, or all of the link. */
+void stablefs_shim_inode_set_link(struct inode *inode, char *link)
+{
+	smp_store_release(&inode->i_link, link);
 }
 
 void stablefs_shim_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)

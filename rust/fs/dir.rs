@@ -18,10 +18,7 @@
 
 use super::{
     htree,
-    map::{
-        self,
-        Mapping, //
-    },
+    inode::read_block,
     metadata::{
         self,
         At,
@@ -47,7 +44,6 @@ use crate::{
             Entry,
             Leaf, //
         },
-        extent::State,
         hash::{
             Hash,
             Hasher, //
@@ -64,24 +60,6 @@ use core::ops::ControlFlow;
 /// Leaves that are held in memory at a time, at most: names of one hash that fill more than these
 /// are no accident.
 const MAX_LEAVES: usize = 256;
-
-/// The block of a directory.
-pub(super) fn read_block(dir: &Inode, lblk: Lblk) -> Result<MetaBlock> {
-    let sb = dir.sb();
-    let pblk = match map::lookup(dir, lblk)? {
-        Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
-        _ => None,
-    };
-    let Some(pblk) = pblk else {
-        let at = At::inode(dir.ino());
-        return Err(metadata::corrupt(
-            sb,
-            at,
-            format_args!("directory has no block {}", lblk.0),
-        ));
-    };
-    MetaBlock::read(sb, sb.volume(), dir.ino(), pblk)
-}
 
 /// The names in a block of a directory.
 pub(super) fn leaf<'a>(dir: &Inode, lblk: Lblk, block: &'a MetaBlock) -> Result<Leaf<'a>> {

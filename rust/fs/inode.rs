@@ -3,12 +3,21 @@
 //! Inodes of the disk as inodes of the VFS.
 
 use super::{
+    attr::{
+        self,
+        time, //
+    },
     dir, file,
+    map::{
+        self,
+        Mapping, //
+    },
     metadata::{
         self,
-        At, //
+        At,
+        MetaBlock, //
     },
-    namei, Inode, KernelCrc32c, Stablefs, SuperBlock,
+    namei, symlink, Inode, KernelCrc32c, Stablefs, SuperBlock,
 };
 use crate::{
     kernel::{
@@ -19,25 +28,26 @@ use crate::{
             Kind,
             Ops,
             Params,
-            Special,
-            Time, //
+            Special, //
         },
+        stat::Kstat,
     },
     ondisk::{
         self,
+        extent::State,
         group::Descriptor,
         inode::{
             Content,
             Type, //
         },
         Ino,
+        Lblk,
         Pblk,
         PblkRange, //
     },
 };
 use ::kernel::{
     prelude::*,
-    str::CString,
     sync::aref::ARef, //
 };
 
@@ -65,6 +75,10 @@ pub(super) struct InodeOperations;
 #[vtable]
 impl crate::kernel::inode::Operations for InodeOperations {
     type FileSystem = Stablefs;
+
+    fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
+        attr::getattr(inode, stat)
+    }
 }
 
 /// The inode of that number, which has to be in use and to have a name.
@@ -121,15 +135,41 @@ fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> P
     }
 }
 
+/// Reads block `lblk` of a directory or a symbolic link, whose contents are metadata.
+///
+/// # Errors
+///
+/// `EFSCORRUPTED` if there is none; what reading says.
+pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
+    let sb = inode.sb();
+    let pblk = match map::lookup(inode, lblk)? {
+        Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
+        _ => None,
+    };
+    match pblk {
+        Some(pblk) => MetaBlock::read(sb, sb.volume(), inode.ino(), pblk),
+        None => Err(metadata::corrupt(
+            sb,
+            At::inode(inode.ino()),
+            format_args!("has no block {}", lblk.0),
+        )),
+    }
+}
+
 fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
     let ops = Ops::new::<InodeOperations>;
     let kind = match (disk.file_type(), disk.content()) {
         (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
         (Type::Regular, _) => Kind::Regular(ops(), file::ops(), file::aops()),
-        (Type::Symlink, Content::Target(target)) => {
-            Kind::Symlink(Ops::simple_symlink(), c_string(target.bytes())?)
-        }
-        (Type::Symlink, _) => Kind::PageSymlink(ops(), file::aops()),
+        (Type::Symlink, content) => Kind::Symlink(
+            Ops::new::<symlink::Operations>(),
+            match content {
+                Content::Target(target) => {
+                    Some(KBox::new(symlink::c_string(target.bytes())?, GFP_KERNEL)?)
+                }
+                _ => None,
+            },
+        ),
         (Type::Fifo, _) => special(Special::Fifo, disk),
         (Type::CharDevice, _) => special(Special::CharDevice, disk),
         (Type::BlockDevice, _) => special(Special::BlockDevice, disk),
@@ -149,6 +189,7 @@ fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
         mtime: time(disk.mtime()),
         ctime: time(disk.ctime()),
         generation: disk.generation(),
+        version: disk.version(),
         flags: Flags {
             sync: has(ondisk::inode::Flags::SYNC),
             append: has(ondisk::inode::Flags::APPEND),
@@ -171,19 +212,4 @@ fn special(kind: Special, disk: &ondisk::Inode) -> Kind<Stablefs> {
         major,
         minor,
     }
-}
-
-fn time(time: ondisk::inode::Time) -> Time {
-    Time {
-        sec: time.sec,
-        nsec: time.nsec,
-    }
-}
-
-fn c_string(bytes: &[u8]) -> Result<CString> {
-    let mut text = KVec::with_capacity(bytes.len().saturating_add(1), GFP_KERNEL)?;
-    text.extend_from_slice(bytes, GFP_KERNEL)?;
-    text.push(0, GFP_KERNEL)?;
-    let text = CStr::from_bytes_with_nul(&text).map_err(|_| EINVAL)?;
-    Ok(CString::try_from(text)?)
 }

@@ -9,6 +9,8 @@
 //! | [`volume`] | what is kept for a mounted volume |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
+//! | [`attr`] | what is told of an inode |
+//! | [`symlink`] | symbolic links |
 //! | [`map`] | where the blocks of a file are |
 //! | [`namei`] | names, looked up |
 //! | [`htree`] | the leaves of an indexed directory |
@@ -23,6 +25,7 @@
     clippy::unwrap_used
 )]
 
+mod attr;
 mod dir;
 mod file;
 mod htree;
@@ -31,6 +34,7 @@ mod map;
 mod metadata;
 mod mount;
 mod namei;
+mod symlink;
 mod volume;
 
 use crate::{

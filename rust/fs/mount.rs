@@ -117,6 +117,7 @@ fn params(volume: &Superblock) -> Params {
         time_min: first,
         time_max,
         uuid: volume.uuid(),
+        i_version: true,
     }
 }
 

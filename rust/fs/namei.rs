@@ -3,8 +3,11 @@
 //! Names, looked up.
 
 use super::{
-    dir, htree,
-    inode::iget,
+    attr, dir, htree,
+    inode::{
+        iget,
+        read_block, //
+    },
     metadata::{
         self,
         At, //
@@ -19,7 +22,8 @@ use crate::{
             Unhashed, //
         },
         errno,
-        inode, //
+        inode,
+        stat::Kstat, //
     },
     ondisk::{
         dir::NAME_LEN,
@@ -66,6 +70,10 @@ impl inode::Operations for Operations {
         };
         dentry.d_splice_alias(inode)
     }
+
+    fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
+        attr::getattr(inode, stat)
+    }
 }
 
 /// The number of the inode that has a name in a directory.
@@ -107,7 +115,7 @@ pub(super) fn find(dir: &Inode, name: &[u8]) -> Result<Option<Ino>> {
 }
 
 fn find_in_leaf(dir: &Inode, lblk: Lblk, name: &[u8]) -> Result<Option<Ino>> {
-    let block = dir::read_block(dir, lblk)?;
+    let block = read_block(dir, lblk)?;
     let found = dir::leaf(dir, lblk, &block)?
         .find(name)
         .map_err(|error| metadata::blame(dir.sb(), At::block(dir.ino(), block.pblk), error))?;

@@ -16,6 +16,7 @@ use super::{
         Unhashed, //
     },
     file, ret,
+    stat::Kstat,
     super_block::SuperBlock,
     vfs::{
         FileSystem,
@@ -26,9 +27,16 @@ use crate::bindings;
 use ::kernel::{
     prelude::*,
     str::CString,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
     },
     types::Opaque, //
 };
@@ -76,8 +84,45 @@ struct Slot<T: FileSystemType> {
 /// What a new inode lacks.
 struct Filled<T: FileSystemType> {
     data: T::Inode,
-    /// What `i_link` points to.
-    _link: Option<CString>,
+    link: Link,
+}
+
+/// The target of a symbolic link, from the time that it is known: `i_link` points to it.
+///
+/// # Invariants
+///
+/// The pointer is null, or to a `KBox` that is this value's own; it is set once.
+struct Link(Atomic<*mut CString>);
+
+impl Link {
+    fn new() -> Self {
+        Self(Atomic::new(core::ptr::null_mut()))
+    }
+
+    fn get(&self) -> Option<&CStr> {
+        let target = NonNull::new(self.0.load(Acquire))?;
+        // SAFETY: A box by the type invariants, which is dropped only with `self`.
+        Some(unsafe { target.as_ref() })
+    }
+
+    /// Sets it, unless another thread was faster.
+    fn set_once(&self, target: KBox<CString>) {
+        let target = KBox::into_raw(target);
+        if self.0.cmpxchg(core::ptr::null_mut(), target, Full).is_err() {
+            // SAFETY: Made from a box just now, and known to nobody.
+            drop(unsafe { KBox::from_raw(target) });
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let target = self.0.load(Acquire);
+        if !target.is_null() {
+            // SAFETY: A box of our own by the type invariants.
+            drop(unsafe { KBox::from_raw(target) });
+        }
+    }
 }
 
 /// When something happened.
@@ -118,11 +163,15 @@ impl<T: FileSystemType> Inode<T> {
 
     /// What the filesystem keeps for the inode.
     pub(crate) fn data(&self) -> &T::Inode {
+        &self.filled().data
+    }
+
+    fn filled(&self) -> &Filled<T> {
         let slot = (&raw const *self).cast::<Slot<T>>();
         // SAFETY: Part of a slot by the type invariants, which nobody changes once it is filled.
         let filled = unsafe { &*(*slot).filled.get() };
         match filled {
-            Some(filled) => &filled.data,
+            Some(filled) => filled,
             // SAFETY: Filled by the type invariants.
             None => unsafe { core::hint::unreachable_unchecked() },
         }
@@ -169,10 +218,8 @@ pub(crate) enum Kind<T> {
     Directory(Ops<T>, file::Ops<T>),
     /// A regular file.
     Regular(Ops<T>, file::Ops<T>, address_space::Ops<T>),
-    /// A symbolic link whose target is in the first page of its data.
-    PageSymlink(Ops<T>, address_space::Ops<T>),
-    /// A symbolic link with this target.
-    Symlink(Ops<T>, CString),
+    /// A symbolic link, and its target if it is known already.
+    Symlink(Ops<T>, Option<KBox<CString>>),
     /// A device, a pipe or a socket: the upper bits of its mode, and which device.
     Special {
         /// Its operations; those of its data come from the driver.
@@ -223,6 +270,8 @@ pub(crate) struct Params<T> {
     pub(crate) ctime: Time,
     /// What tells it from others that had its number before.
     pub(crate) generation: u32,
+    /// How often it was changed; the uppermost bit is lost.
+    pub(crate) version: u64,
     /// What its flags mean to the VFS.
     pub(crate) flags: Flags,
 }
@@ -334,7 +383,10 @@ impl<T: FileSystemType> NewInode<'_, T> {
         // SAFETY: As above.
         unsafe { bindings::inode_set_ctime(inode, params.ctime.sec, params.ctime.nsec) };
 
-        let mut link = None;
+        // SAFETY: As above.
+        unsafe { bindings::inode_set_iversion_queried(inode, params.version) };
+
+        let link = Link::new();
         // CAST: the upper bits of a mode, which are 16.
         let mode = |kind: u32| kind as u16 | permissions;
         match params.kind {
@@ -356,30 +408,22 @@ impl<T: FileSystemType> NewInode<'_, T> {
                 // SAFETY: As above.
                 unsafe { aops.set(inode) };
             }
-            Kind::PageSymlink(ops, aops) => {
-                // SAFETY: As above.
-                unsafe { (*inode).i_mode = mode(bindings::S_IFLNK) };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).i_op = ops.0 };
-                // `page_get_link()` hands out an address of the page.
-                // SAFETY: As above.
-                unsafe { bindings::inode_nohighmem(inode) };
-                // SAFETY: As above.
-                unsafe { aops.set(inode) };
-            }
             Kind::Symlink(ops, target) => {
                 // SAFETY: As above.
                 unsafe { (*inode).i_mode = mode(bindings::S_IFLNK) };
                 // SAFETY: As above; the table is static.
                 unsafe { (*inode).i_op = ops.0 };
-                let target = link.insert(target);
-                // CAST: C has checked that its length is `i_size`, less than a page.
-                let len = target.to_bytes().len() as c_int;
-                // SAFETY: As above; the string is the slot's from here on, and is freed with it,
-                // after a grace period.
-                unsafe {
-                    bindings::inode_set_cached_link(inode, target.as_char_ptr().cast_mut(), len)
-                };
+                if let Some(target) = target {
+                    link.set_once(target);
+                }
+                if let Some((target, len)) = link.get().and_then(|target| {
+                    Some((target, c_int::try_from(target.to_bytes().len()).ok()?))
+                }) {
+                    let target = target.as_char_ptr().cast_mut();
+                    // SAFETY: As above; the string is the slot's from here on, does not move, and is
+                    // freed with it, after a grace period.
+                    unsafe { bindings::inode_set_cached_link(inode, target, len) };
+                }
             }
             Kind::Special {
                 ops,
@@ -402,7 +446,7 @@ impl<T: FileSystemType> NewInode<'_, T> {
 
         // SAFETY: As above: the slot is this thread's.
         let filled = unsafe { &mut *(*inode.cast::<Slot<T>>()).filled.get() };
-        *filled = Some(Filled { data, _link: link });
+        *filled = Some(Filled { data, link });
         // SAFETY: Locked by the type invariants.
         unsafe { bindings::unlock_new_inode(inode) };
         // INVARIANT: Filled just now.
@@ -439,6 +483,34 @@ pub(crate) trait Operations: Sized + 'static {
     ) -> Result<Option<Dentry<Self::FileSystem>>> {
         Err(ENOTDIR)
     }
+
+    /// The target of a symbolic link. It is kept for as long as the inode is in memory, so that
+    /// this is called until it has succeeded, and hardly ever after that.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn get_link(_inode: &Inode<Self::FileSystem>) -> Result<CString> {
+        Err(EINVAL)
+    }
+
+    /// Tells what is known of the inode.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn getattr(inode: &Inode<Self::FileSystem>, stat: &mut Kstat<'_>) -> Result {
+        stat.generic_fillattr(inode);
+        Ok(())
+    }
 }
 
 /// The table of the operations of an inode.
@@ -448,14 +520,6 @@ impl<T: FileSystemType> Ops<T> {
     /// Those of `U`.
     pub(crate) const fn new<U: Operations<FileSystem = T>>() -> Self {
         Self(&OperationsTable::<U>::TABLE, PhantomData)
-    }
-
-    /// Those of a symbolic link whose target is known.
-    pub(crate) fn simple_symlink() -> Self {
-        Self(
-            &raw const bindings::simple_symlink_inode_operations,
-            PhantomData,
-        )
     }
 }
 
@@ -468,8 +532,71 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
+        get_link: if U::HAS_GET_LINK {
+            Some(Self::get_link)
+        } else {
+            None
+        },
+        getattr: if U::HAS_GETATTR {
+            Some(Self::getattr)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is a symbolic link of type `U::FileSystem`; without `dentry`
+    /// this may not sleep, and the inode is protected by RCU alone.
+    unsafe extern "C" fn get_link(
+        dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        _done: *mut bindings::delayed_call,
+    ) -> *const c_char {
+        // SAFETY: By the contract of this function; what it points to is freed after a grace period.
+        let link = &unsafe { Inode::<U::FileSystem>::from_raw(inode) }
+            .filled()
+            .link;
+        if link.get().is_none() {
+            if dentry.is_null() {
+                return ECHILD.to_ptr();
+            }
+            // SAFETY: By the contract of this function; the dentry has a reference.
+            let target = U::get_link(unsafe { Inode::from_raw(inode) });
+            match target.and_then(|target| Ok(KBox::new(target, GFP_KERNEL)?)) {
+                Ok(target) => link.set_once(target),
+                Err(error) => return error.to_ptr(),
+            }
+        }
+        let Some(target) = link.get() else {
+            return EIO.to_ptr();
+        };
+        // SAFETY: The inode is valid by the contract of this function; the string does not change
+        // from now on, and is freed with the slot, after a grace period.
+        unsafe { bindings::inode_set_link(inode, target.as_char_ptr().cast_mut()) };
+        target.as_char_ptr()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `path` is that of an inode of type `U::FileSystem`, `idmap` that of
+    /// its mount, and `stat` the caller's alone.
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        request_mask: u32,
+        _query_flags: c_uint,
+    ) -> c_int {
+        // SAFETY: By the contract of this function.
+        let dentry = unsafe { (*path).dentry };
+        // SAFETY: The path has a reference on the dentry, and that one on its inode.
+        let inode = unsafe { Inode::from_raw(bindings::d_inode(dentry)) };
+        // SAFETY: By the contract of this function.
+        let mut stat = unsafe { Kstat::from_raw(stat, idmap, request_mask) };
+        ret::int(U::getattr(inode, &mut stat))
+    }
 
     /// # Safety
     ///

@@ -20,5 +20,6 @@ pub(crate) mod inode;
 pub(crate) mod log;
 mod ret;
 pub(crate) mod sort;
+pub(crate) mod stat;
 pub(crate) mod super_block;
 pub(crate) mod vfs;

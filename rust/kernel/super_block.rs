@@ -84,6 +84,18 @@ impl OnDevice {
         bytes as u64
     }
 
+    /// Bytes of the smallest part of the block device that can be read or written.
+    pub(crate) fn bdev_logical_block_size(&self) -> u32 {
+        // SAFETY: Open by the type invariants.
+        unsafe { bindings::bdev_logical_block_size(self.bdev()) }
+    }
+
+    /// The bits that the address of memory must not have set for the block device to access it.
+    pub(crate) fn bdev_dma_alignment(&self) -> u32 {
+        // SAFETY: Open by the type invariants.
+        unsafe { bindings::bdev_dma_alignment(self.bdev()) }
+    }
+
     /// Whether the block device cannot be written to.
     pub(crate) fn bdev_read_only(&self) -> bool {
         // SAFETY: Open by the type invariants.
@@ -134,6 +146,18 @@ pub(crate) struct Params {
     pub(crate) time_max: i64,
     /// The volume's name for programs.
     pub(crate) uuid: [u8; 16],
+    /// Whether inodes count their changes (`SB_I_VERSION`).
+    pub(crate) i_version: bool,
+}
+
+impl Params {
+    fn flags(&self) -> c_ulong {
+        if self.i_version {
+            bindings::SB_I_VERSION
+        } else {
+            0
+        }
+    }
 }
 
 impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
@@ -200,6 +224,8 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         unsafe { bindings::super_set_uuid(sb, params.uuid.as_ptr(), params.uuid.len() as c_uint) };
         // SAFETY: As above; the superblock has its device.
         unsafe { bindings::super_set_sysfs_name_bdev(sb) };
+        // SAFETY: As above.
+        unsafe { (*sb).s_flags |= params.flags() };
         // SAFETY: As above.
         unsafe { (*sb).s_op = &OperationsTable::<T>::TABLE };
         // INVARIANT: From here on the superblock has its data. `kill_sb` takes it back.

@@ -118,6 +118,8 @@ impl Type {
 pub struct Flags(u32);
 
 impl Flags {
+    /// Contents are compressed.
+    pub const COMPR: Self = Self(0x4);
     /// Every write is synchronous.
     pub const SYNC: Self = Self(0x8);
     /// Nothing may be changed.
