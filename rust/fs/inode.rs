@@ -17,7 +17,7 @@ use super::{
         At,
         MetaBlock, //
     },
-    namei, symlink, Inode, KernelCrc32c, Stablefs, SuperBlock,
+    namei, symlink, xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
 };
 use crate::{
     kernel::{
@@ -31,6 +31,7 @@ use crate::{
             Special, //
         },
         stat::Kstat,
+        xattr::Buffer, //
     },
     ondisk::{
         self,
@@ -78,6 +79,10 @@ impl crate::kernel::inode::Operations for InodeOperations {
 
     fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
         attr::getattr(inode, stat)
+    }
+
+    fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
+        xattr::list(inode, names)
     }
 }
 

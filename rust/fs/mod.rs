@@ -11,6 +11,7 @@
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
 //! | [`attr`] | what is told of an inode |
 //! | [`symlink`] | symbolic links |
+//! | [`xattr`] | extended attributes |
 //! | [`map`] | where the blocks of a file are |
 //! | [`namei`] | names, looked up |
 //! | [`htree`] | the leaves of an indexed directory |
@@ -36,6 +37,7 @@ mod mount;
 mod namei;
 mod symlink;
 mod volume;
+mod xattr;
 
 use crate::{
     kernel::{

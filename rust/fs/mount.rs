@@ -11,6 +11,7 @@ use super::{
         InodeInfo, //
     },
     volume::Volume,
+    xattr,
     KernelCrc32c,
     Stablefs, //
 };
@@ -87,6 +88,7 @@ impl fs_context::FillSuper for Stablefs {
         };
         let params = params(&superblock);
         let volume = KBox::new(Volume::new(superblock), GFP_KERNEL)?;
+        sb.set_xattr(&xattr::HANDLERS);
         let sb = sb.fill(&params, volume);
         let root = iget(&sb, Ino::ROOT)?;
         sb.d_make_root(root)
@@ -118,6 +120,7 @@ fn params(volume: &Superblock) -> Params {
         time_max,
         uuid: volume.uuid(),
         i_version: true,
+        posixacl: true,
     }
 }
 

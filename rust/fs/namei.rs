@@ -12,7 +12,7 @@ use super::{
         self,
         At, //
     },
-    Inode, Stablefs,
+    xattr, Inode, Stablefs,
 };
 use crate::{
     kernel::{
@@ -23,7 +23,8 @@ use crate::{
         },
         errno,
         inode,
-        stat::Kstat, //
+        stat::Kstat,
+        xattr::Buffer, //
     },
     ondisk::{
         dir::NAME_LEN,
@@ -73,6 +74,10 @@ impl inode::Operations for Operations {
 
     fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
         attr::getattr(inode, stat)
+    }
+
+    fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
+        xattr::list(inode, names)
     }
 }
 

@@ -13,12 +13,13 @@ use super::{
         self,
         At, //
     },
-    Inode, Stablefs,
+    xattr, Inode, Stablefs,
 };
 use crate::{
     kernel::{
         inode,
-        stat::Kstat, //
+        stat::Kstat,
+        xattr::Buffer, //
     },
     ondisk::Lblk,
 };
@@ -54,6 +55,10 @@ impl inode::Operations for Operations {
 
     fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
         attr::getattr(inode, stat)
+    }
+
+    fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
+        xattr::list(inode, names)
     }
 }
 

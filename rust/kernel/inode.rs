@@ -15,13 +15,15 @@ use super::{
         Dentry,
         Unhashed, //
     },
-    file, ret,
+    file,
+    ret,
     stat::Kstat,
     super_block::SuperBlock,
     vfs::{
         FileSystem,
         FileSystemType, //
     },
+    xattr, //
 };
 use crate::bindings;
 use ::kernel::{
@@ -511,6 +513,19 @@ pub(crate) trait Operations: Sized + 'static {
         stat.generic_fillattr(inode);
         Ok(())
     }
+
+    /// Gives the names of the inode's extended attributes, each with its prefix and a zero.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` if they are too long for the buffer; else what the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// The inode's `i_rwsem` may be held or not.
+    fn listxattr(_inode: &Inode<Self::FileSystem>, _names: &mut xattr::Buffer<'_>) -> Result {
+        Ok(())
+    }
 }
 
 /// The table of the operations of an inode.
@@ -539,6 +554,11 @@ impl<U: Operations> OperationsTable<U> {
         },
         getattr: if U::HAS_GETATTR {
             Some(Self::getattr)
+        } else {
+            None
+        },
+        listxattr: if U::HAS_LISTXATTR {
+            Some(Self::listxattr)
         } else {
             None
         },
@@ -596,6 +616,22 @@ impl<U: Operations> OperationsTable<U> {
         // SAFETY: By the contract of this function.
         let mut stat = unsafe { Kstat::from_raw(stat, idmap, request_mask) };
         ret::int(U::getattr(inode, &mut stat))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `dentry` has an inode of type `U::FileSystem`, and `list` is null or
+    /// the caller's alone, with `size` bytes.
+    unsafe extern "C" fn listxattr(
+        dentry: *mut bindings::dentry,
+        list: *mut c_char,
+        size: usize,
+    ) -> isize {
+        // SAFETY: By the contract of this function; the dentry has a reference.
+        let inode = unsafe { Inode::from_raw(bindings::d_inode(dentry)) };
+        // SAFETY: By the contract of this function.
+        let mut names = unsafe { xattr::Buffer::from_raw(list.cast(), size) };
+        ret::ssize_t(U::listxattr(inode, &mut names).map(|()| names.len()))
     }
 
     /// # Safety

@@ -9,6 +9,7 @@
 
 pub(crate) mod address_space;
 pub(crate) mod buffer;
+pub(crate) mod capability;
 pub(crate) mod crc32c;
 pub(crate) mod current;
 pub(crate) mod dentry;
@@ -23,3 +24,4 @@ pub(crate) mod sort;
 pub(crate) mod stat;
 pub(crate) mod super_block;
 pub(crate) mod vfs;
+pub(crate) mod xattr;

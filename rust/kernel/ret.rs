@@ -12,6 +12,21 @@ pub(super) fn int<T>(result: Result<T>) -> c_int {
     }
 }
 
+/// How many bytes, or an error number below 0.
+pub(super) fn len(result: Result<usize>) -> c_int {
+    result
+        .and_then(|len| c_int::try_from(len).map_err(|_| ERANGE))
+        .unwrap_or_else(|error| error.to_errno())
+}
+
+/// As [`len`], of the type that file operations have.
+pub(super) fn ssize_t(result: Result<usize>) -> isize {
+    result
+        .and_then(|len| isize::try_from(len).map_err(|_| ERANGE))
+        // CAST: from 32 bits to 64.
+        .unwrap_or_else(|error| error.to_errno() as isize)
+}
+
 /// A pointer, or an error number as one.
 pub(super) fn pointer<T>(result: Result<*mut T>) -> *mut T {
     result.unwrap_or_else(|error| error.to_ptr())

@@ -16,7 +16,8 @@ use super::{
         Inode, //
     },
     ret,
-    vfs::FileSystemType, //
+    vfs::FileSystemType,
+    xattr, //
 };
 use crate::bindings;
 use ::kernel::{
@@ -70,10 +71,18 @@ impl OnDevice {
 
     /// Whether it is, or is to be, mounted read-only.
     pub(crate) fn sb_rdonly(&self) -> bool {
+        self.s_flags() & bindings::SB_RDONLY != 0
+    }
+
+    /// Whether files can have access control lists.
+    pub(crate) fn is_posixacl(&self) -> bool {
+        self.s_flags() & bindings::SB_POSIXACL != 0
+    }
+
+    fn s_flags(&self) -> c_ulong {
         // SAFETY: Valid by the type invariants. C changes the flags with `s_umount` held, and reads
         // them without.
-        let s_flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
-        s_flags & bindings::SB_RDONLY != 0
+        unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() }
     }
 
     /// Bytes of the block device.
@@ -148,15 +157,19 @@ pub(crate) struct Params {
     pub(crate) uuid: [u8; 16],
     /// Whether inodes count their changes (`SB_I_VERSION`).
     pub(crate) i_version: bool,
+    /// Whether files can have access control lists (`SB_POSIXACL`).
+    pub(crate) posixacl: bool,
 }
 
 impl Params {
     fn flags(&self) -> c_ulong {
-        if self.i_version {
-            bindings::SB_I_VERSION
-        } else {
-            0
-        }
+        [
+            (self.i_version, bindings::SB_I_VERSION),
+            (self.posixacl, bindings::SB_POSIXACL),
+        ]
+        .into_iter()
+        .filter_map(|(is_set, bit)| is_set.then_some(bit))
+        .fold(0, |bits, bit| bits | bit)
     }
 }
 
@@ -200,6 +213,13 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
             0 => Err(EINVAL),
             _ => Ok(()),
         }
+    }
+
+    /// Sets what handles extended attributes.
+    pub(crate) fn set_xattr(&mut self, handlers: &xattr::Handlers<T>) {
+        // SAFETY: Valid, and not shared, by the type invariants; the list is static. Inodes, with
+        // which C calls the handlers, exist once the superblock is filled.
+        unsafe { (*self.as_ptr()).s_xattr = handlers.as_ptr() };
     }
 
     /// Gives the superblock its data and operations.
