@@ -11,7 +11,9 @@
 #include <linux/iomap.h>
 #include <linux/jbd2.h>
 #include <linux/journal-head.h>
+#include <linux/posix_acl.h>
 #include <linux/sort.h>
+#include <uapi/linux/posix_acl.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
 static const unsigned long STABLEFS_CONST_SB_I_VERSION = SB_I_VERSION;

@@ -9,6 +9,7 @@
 #include <linux/compat.h>
 #include <linux/fs.h>
 #include <linux/iversion.h>
+#include <linux/posix_acl.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -153,6 +154,26 @@ unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
 void stablefs_shim_memcpy_racy(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
+}
+
+void stablefs_shim_posix_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
+}
+
+/* Entry n of a list that nobody else knows yet; id matters to some tags only. */
+void stablefs_shim_posix_acl_set_entry(struct posix_acl *acl, unsigned int n,
+				       short tag, unsigned short perm,
+				       struct user_namespace *user_ns, u32 id)
+{
+	struct posix_acl_entry *entry = &acl->a_entries[n];
+
+	entry->e_tag = tag;
+	entry->e_perm = perm;
+	if (tag == ACL_USER)
+		entry->e_uid = make_kuid(user_ns, id);
+	else if (tag == ACL_GROUP)
+		entry->e_gid = make_kgid(user_ns, id);
 }
 
 /*

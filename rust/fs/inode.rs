@@ -3,6 +3,7 @@
 //! Inodes of the disk as inodes of the VFS.
 
 use super::{
+    acl,
     attr::{
         self,
         time, //
@@ -29,6 +30,10 @@ use crate::{
             Ops,
             Params,
             Special, //
+        },
+        posix_acl::{
+            self,
+            PosixAcl, //
         },
         stat::Kstat,
         xattr::Buffer, //
@@ -83,6 +88,10 @@ impl crate::kernel::inode::Operations for InodeOperations {
 
     fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
         xattr::list(inode, names)
+    }
+
+    fn get_inode_acl(inode: &Inode, acl_type: posix_acl::Type) -> Result<Option<PosixAcl>> {
+        acl::get(inode, acl_type)
     }
 }
 

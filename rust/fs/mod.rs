@@ -12,6 +12,7 @@
 //! | [`attr`] | what is told of an inode |
 //! | [`symlink`] | symbolic links |
 //! | [`xattr`] | extended attributes |
+//! | [`acl`] | access control lists |
 //! | [`map`] | where the blocks of a file are |
 //! | [`namei`] | names, looked up |
 //! | [`htree`] | the leaves of an indexed directory |
@@ -26,6 +27,7 @@
     clippy::unwrap_used
 )]
 
+mod acl;
 mod attr;
 mod dir;
 mod file;

@@ -3,7 +3,7 @@
 //! Names, looked up.
 
 use super::{
-    attr, dir, htree,
+    acl, attr, dir, htree,
     inode::{
         iget,
         read_block, //
@@ -23,6 +23,10 @@ use crate::{
         },
         errno,
         inode,
+        posix_acl::{
+            self,
+            PosixAcl, //
+        },
         stat::Kstat,
         xattr::Buffer, //
     },
@@ -78,6 +82,10 @@ impl inode::Operations for Operations {
 
     fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
         xattr::list(inode, names)
+    }
+
+    fn get_inode_acl(inode: &Inode, acl_type: posix_acl::Type) -> Result<Option<PosixAcl>> {
+        acl::get(inode, acl_type)
     }
 }
 

@@ -16,6 +16,10 @@ use super::{
         Unhashed, //
     },
     file,
+    posix_acl::{
+        self,
+        PosixAcl, //
+    },
     ret,
     stat::Kstat,
     super_block::SuperBlock,
@@ -526,6 +530,22 @@ pub(crate) trait Operations: Sized + 'static {
     fn listxattr(_inode: &Inode<Self::FileSystem>, _names: &mut xattr::Buffer<'_>) -> Result {
         Ok(())
     }
+
+    /// An access control list of the inode, if it has one. The VFS keeps it.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return: access is denied.
+    ///
+    /// # Context
+    ///
+    /// The inode's `i_rwsem` may be held or not.
+    fn get_inode_acl(
+        _inode: &Inode<Self::FileSystem>,
+        _acl_type: posix_acl::Type,
+    ) -> Result<Option<PosixAcl>> {
+        Ok(None)
+    }
 }
 
 /// The table of the operations of an inode.
@@ -559,6 +579,11 @@ impl<U: Operations> OperationsTable<U> {
         },
         listxattr: if U::HAS_LISTXATTR {
             Some(Self::listxattr)
+        } else {
+            None
+        },
+        get_inode_acl: if U::HAS_GET_INODE_ACL {
+            Some(Self::get_inode_acl)
         } else {
             None
         },
@@ -632,6 +657,29 @@ impl<U: Operations> OperationsTable<U> {
         // SAFETY: By the contract of this function.
         let mut names = unsafe { xattr::Buffer::from_raw(list.cast(), size) };
         ret::ssize_t(U::listxattr(inode, &mut names).map(|()| names.len()))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is one of type `U::FileSystem`; with `rcu` this may not sleep,
+    /// and the inode is protected by RCU alone.
+    unsafe extern "C" fn get_inode_acl(
+        inode: *mut bindings::inode,
+        acl_type: c_int,
+        rcu: bool,
+    ) -> *mut ::kernel::bindings::posix_acl {
+        if rcu {
+            return ECHILD.to_ptr();
+        }
+        let Some(acl_type) = posix_acl::Type::from_raw(acl_type) else {
+            return EINVAL.to_ptr();
+        };
+        // SAFETY: By the contract of this function; the caller has a reference.
+        let inode = unsafe { Inode::from_raw(inode) };
+        let acl = U::get_inode_acl(inode, acl_type)
+            .map(|acl| acl.map_or(core::ptr::null_mut(), PosixAcl::into_raw));
+        // The cast is to the kernel crate's declaration of the C type, which lacks the fields.
+        ret::pointer(acl).cast()
     }
 
     /// # Safety

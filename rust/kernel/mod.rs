@@ -19,6 +19,7 @@ pub(crate) mod file;
 pub(crate) mod fs_context;
 pub(crate) mod inode;
 pub(crate) mod log;
+pub(crate) mod posix_acl;
 mod ret;
 pub(crate) mod sort;
 pub(crate) mod stat;
