@@ -7,6 +7,8 @@
 #include <linux/buffer_head.h>
 #include <linux/crc32.h>
 #include <linux/dax.h>
+#include <linux/exportfs.h>
+#include <linux/fileattr.h>
 #include <linux/fs_context.h>
 #include <linux/iomap.h>
 #include <linux/jbd2.h>

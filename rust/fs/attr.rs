@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is told of an inode: `statx()`.
+//! What is told of an inode: `statx()`, `lsattr`.
 
 use super::Inode;
 use crate::{
     kernel::{
+        fileattr::FileKattr,
         inode::Time,
         stat::{
             Attributes,
@@ -18,6 +19,7 @@ use crate::{
             Flags,
             Type, //
         },
+        RoCompat, //
     },
 };
 use ::kernel::prelude::*;
@@ -74,6 +76,21 @@ fn dioalign(inode: &Inode) -> (u32, u32) {
         sb.bdev_dma_alignment().saturating_add(1),
         sb.bdev_logical_block_size(),
     )
+}
+
+/// Tells the flags of a file or a directory, and its project.
+pub(super) fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
+    let disk = inode.disk();
+    let mut shown = Flags::USER_VISIBLE;
+    if disk.file_type() == Type::Regular {
+        shown = shown.without(Flags::PROJINHERIT);
+    }
+    fa.fill_flags(disk.flags().bits() & shown.bits());
+    let ro_compat = inode.sb().volume().features().ro_compat;
+    if ro_compat.contains(RoCompat::PROJECT) {
+        fa.set_projid(disk.projid());
+    }
+    Ok(())
 }
 
 /// A time of the disk, for the VFS.

@@ -19,6 +19,7 @@
 use super::{
     htree,
     inode::read_block,
+    ioctl,
     metadata::{
         self,
         At,
@@ -54,7 +55,10 @@ use crate::{
         Lblk, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    uaccess::UserPtr, //
+};
 use core::ops::ControlFlow;
 
 /// Leaves that are held in memory at a time, at most: names of one hash that fill more than these
@@ -95,6 +99,14 @@ impl file::Operations for Operations {
             Order::Linear => iterate_linear(dir, ctx),
             order => iterate_hashed(file, dir, order, ctx),
         }
+    }
+
+    fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::ioctl(file, cmd, arg)
+    }
+
+    fn compat_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::compat_ioctl(file, cmd, arg)
     }
 
     fn llseek(file: &File, pos: i64, whence: Whence) -> Result<i64> {

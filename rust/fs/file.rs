@@ -2,12 +2,19 @@
 
 //! Regular files.
 
-use super::Stablefs;
+use super::{
+    ioctl,
+    File,
+    Stablefs, //
+};
 use crate::kernel::{
     address_space,
     file, //
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    uaccess::UserPtr, //
+};
 
 /// Operations on open files.
 struct Operations;
@@ -15,6 +22,14 @@ struct Operations;
 #[vtable]
 impl file::Operations for Operations {
     type FileSystem = Stablefs;
+
+    fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::ioctl(file, cmd, arg)
+    }
+
+    fn compat_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::compat_ioctl(file, cmd, arg)
+    }
 }
 
 impl address_space::Operations for Operations {

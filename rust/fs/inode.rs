@@ -23,6 +23,7 @@ use super::{
 use crate::{
     kernel::{
         errno,
+        fileattr::FileKattr,
         inode::{
             Flags,
             Got,
@@ -93,6 +94,10 @@ impl crate::kernel::inode::Operations for InodeOperations {
     fn get_inode_acl(inode: &Inode, acl_type: posix_acl::Type) -> Result<Option<PosixAcl>> {
         acl::get(inode, acl_type)
     }
+
+    fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
+        attr::fileattr_get(inode, fa)
+    }
 }
 
 /// The inode of that number, which has to be in use and to have a name.
@@ -121,18 +126,24 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
 /// The bytes of an inode, from the inode table.
 pub(super) fn read_bytes(sb: &SuperBlock, ino: Ino) -> Result<KVec<u8>> {
     let volume = sb.volume();
+    let descriptor = descriptor(sb, ino)?;
+    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
+    let around = around(volume, &descriptor, place.pblk);
+    metadata::read_ahead(sb, volume, place.pblk, around);
+    metadata::read(sb, volume, At::block(ino, place.pblk), place)
+}
+
+/// The descriptor of the group that an inode is in.
+pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
+    let volume = sb.volume();
     let group = volume.group_of(ino);
     let place = volume
         .descriptor_place(group)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;
     let at = At::block(ino, place.pblk);
     let bytes = metadata::read(sb, volume, at, place)?;
-    let descriptor = Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
-        .map_err(|error| metadata::blame(sb, at, error))?;
-    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
-    let around = around(volume, &descriptor, place.pblk);
-    metadata::read_ahead(sb, volume, place.pblk, around);
-    metadata::read(sb, volume, At::block(ino, place.pblk), place)
+    Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
+        .map_err(|error| metadata::blame(sb, at, error))
 }
 
 /// The blocks of the inode table around one of them that are worth reading with it: whoever looks at

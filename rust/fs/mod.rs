@@ -10,6 +10,8 @@
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
 //! | [`attr`] | what is told of an inode |
+//! | [`ioctl`] | ioctls |
+//! | [`export`] | files found by their handles |
 //! | [`symlink`] | symbolic links |
 //! | [`xattr`] | extended attributes |
 //! | [`acl`] | access control lists |
@@ -30,9 +32,11 @@
 mod acl;
 mod attr;
 mod dir;
+mod export;
 mod file;
 mod htree;
 mod inode;
+mod ioctl;
 mod map;
 mod metadata;
 mod mount;

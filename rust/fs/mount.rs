@@ -89,6 +89,7 @@ impl fs_context::FillSuper for Stablefs {
         let params = params(&superblock);
         let volume = KBox::new(Volume::new(superblock), GFP_KERNEL)?;
         sb.set_xattr(&xattr::HANDLERS);
+        sb.set_export_op();
         let sb = sb.fill(&params, volume);
         let root = iget(&sb, Ino::ROOT)?;
         sb.d_make_root(root)

@@ -22,6 +22,7 @@ use crate::{
             Unhashed, //
         },
         errno,
+        fileattr::FileKattr,
         inode,
         posix_acl::{
             self,
@@ -36,7 +37,10 @@ use crate::{
         Lblk, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
 use core::ops::ControlFlow;
 
 /// Operations on directories.
@@ -50,29 +54,9 @@ impl inode::Operations for Operations {
         if dentry.name().len() > NAME_LEN {
             return Err(errno::enametoolong());
         }
-        let inode = match find(dir, dentry.name())? {
-            None => None,
-            Some(ino) if ino == dir.ino() => {
-                return Err(metadata::corrupt(
-                    dir.sb(),
-                    At::inode(dir.ino()),
-                    format_args!("directory has a name in itself"),
-                ));
-            }
-            Some(ino) => Some(iget(dir.sb(), ino).map_err(|error| {
-                if error != errno::estale() {
-                    return error;
-                }
-                metadata::corrupt(
-                    dir.sb(),
-                    At::inode(dir.ino()),
-                    format_args!(
-                        "directory has a name for inode {}, which is free",
-                        ino.get()
-                    ),
-                )
-            })?),
-        };
+        let inode = find(dir, dentry.name())?
+            .map(|ino| iget_named(dir, ino))
+            .transpose()?;
         dentry.d_splice_alias(inode)
     }
 
@@ -87,6 +71,41 @@ impl inode::Operations for Operations {
     fn get_inode_acl(inode: &Inode, acl_type: posix_acl::Type) -> Result<Option<PosixAcl>> {
         acl::get(inode, acl_type)
     }
+
+    fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
+        attr::fileattr_get(inode, fa)
+    }
+}
+
+/// The inode of a number that directory `dir` has a name for, be it the one above.
+///
+/// # Errors
+///
+/// `EFSCORRUPTED` if it is the directory itself, an inode that no name can be for, or free; what
+/// reading it says.
+pub(super) fn iget_named(dir: &Inode, ino: Ino) -> Result<ARef<Inode>> {
+    let (sb, at, number) = (dir.sb(), At::inode(dir.ino()), ino.get());
+    if ino == dir.ino() {
+        let what = format_args!("directory has a name for itself");
+        return Err(metadata::corrupt(sb, at, what));
+    }
+    if !sb.volume().is_ordinary(ino) {
+        return Err(metadata::corrupt(
+            sb,
+            at,
+            format_args!("directory has a name for inode {number}, which is reserved"),
+        ));
+    }
+    iget(sb, ino).map_err(|error| {
+        if error != errno::estale() {
+            return error;
+        }
+        metadata::corrupt(
+            sb,
+            at,
+            format_args!("directory has a name for inode {number}, which is free"),
+        )
+    })
 }
 
 /// The number of the inode that has a name in a directory.

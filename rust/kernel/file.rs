@@ -17,7 +17,8 @@ use ::kernel::{
         Atomic,
         Relaxed, //
     },
-    types::Opaque, //
+    types::Opaque,
+    uaccess::UserPtr, //
 };
 use core::marker::PhantomData;
 
@@ -126,6 +127,32 @@ pub(crate) trait Operations: Sized + 'static {
     fn llseek(_file: &File<Self::FileSystem>, _pos: i64, _whence: Whence) -> Result<i64> {
         Err(ESPIPE)
     }
+
+    /// Does what the number `cmd` says, unless the VFS did.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` if the number is not known; else what `ioctl()` shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn unlocked_ioctl(_file: &File<Self::FileSystem>, _cmd: u32, _arg: UserPtr) -> Result {
+        Err(ENOTTY)
+    }
+
+    /// The same for a program of 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// `ENOIOCTLCMD` if the number is not known; else what `ioctl()` shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn compat_ioctl(_file: &File<Self::FileSystem>, _cmd: u32, _arg: UserPtr) -> Result {
+        Err(ENOIOCTLCMD)
+    }
 }
 
 /// The table of the operations of a file.
@@ -158,6 +185,16 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
+        unlocked_ioctl: if U::HAS_UNLOCKED_IOCTL {
+            Some(Self::unlocked_ioctl)
+        } else {
+            None
+        },
+        compat_ioctl: if U::HAS_COMPAT_IOCTL {
+            Some(Self::compat_ioctl)
+        } else {
+            None
+        },
         iterate_shared: if U::HAS_ITERATE_SHARED {
             Some(Self::iterate_shared)
         } else {
@@ -173,6 +210,34 @@ impl<U: Operations> OperationsTable<U> {
         // SAFETY: By the contract of this function.
         let file = unsafe { File::from_raw(file) };
         ret::loff_t(U::llseek(file, pos, Whence(whence)))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
+    unsafe extern "C" fn unlocked_ioctl(
+        file: *mut bindings::file,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_long {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        ret::long(U::unlocked_ioctl(file, cmd, UserPtr::from_addr(arg)))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
+    unsafe extern "C" fn compat_ioctl(
+        file: *mut bindings::file,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_long {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        // CAST: such programs have no more than these bits.
+        let arg = UserPtr::from_addr(arg as u32 as usize);
+        ret::long(U::compat_ioctl(file, cmd, arg))
     }
 
     /// # Safety

@@ -16,6 +16,7 @@ use super::{
         Unhashed, //
     },
     file,
+    fileattr::FileKattr,
     posix_acl::{
         self,
         PosixAcl, //
@@ -546,6 +547,19 @@ pub(crate) trait Operations: Sized + 'static {
     ) -> Result<Option<PosixAcl>> {
         Ok(None)
     }
+
+    /// Tells the flags of the file, and its project.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// The inode's `i_rwsem` may be held or not.
+    fn fileattr_get(_inode: &Inode<Self::FileSystem>, _fa: &mut FileKattr<'_>) -> Result {
+        Err(ENOTTY)
+    }
 }
 
 /// The table of the operations of an inode.
@@ -584,6 +598,11 @@ impl<U: Operations> OperationsTable<U> {
         },
         get_inode_acl: if U::HAS_GET_INODE_ACL {
             Some(Self::get_inode_acl)
+        } else {
+            None
+        },
+        fileattr_get: if U::HAS_FILEATTR_GET {
+            Some(Self::fileattr_get)
         } else {
             None
         },
@@ -680,6 +699,22 @@ impl<U: Operations> OperationsTable<U> {
             .map(|acl| acl.map_or(core::ptr::null_mut(), PosixAcl::into_raw));
         // The cast is to the kernel crate's declaration of the C type, which lacks the fields.
         ret::pointer(acl).cast()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `dentry` has an inode of type `U::FileSystem`, and `fa` is the
+    /// caller's alone.
+    unsafe extern "C" fn fileattr_get(
+        dentry: *mut bindings::dentry,
+        fa: *mut ::kernel::bindings::file_kattr,
+    ) -> c_int {
+        // SAFETY: By the contract of this function; the dentry has a reference.
+        let inode = unsafe { Inode::from_raw(bindings::d_inode(dentry)) };
+        // SAFETY: By the contract of this function. The cast is from the kernel crate's declaration
+        // of the C type, which lacks the fields, to ours.
+        let mut fa = unsafe { FileKattr::from_raw(fa.cast()) };
+        ret::int(U::fileattr_get(inode, &mut fa))
     }
 
     /// # Safety

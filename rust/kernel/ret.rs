@@ -12,6 +12,12 @@ pub(super) fn int<T>(result: Result<T>) -> c_int {
     }
 }
 
+/// 0, or an error number below 0, of the type that ioctls have.
+pub(super) fn long(result: Result) -> c_long {
+    // CAST: from 32 bits to as many or more.
+    int(result) as c_long
+}
+
 /// How many bytes, or an error number below 0.
 pub(super) fn len(result: Result<usize>) -> c_int {
     result

@@ -11,6 +11,7 @@
 //! C header: [include/linux/fs/super_types.h](srctree/include/linux/fs/super_types.h)
 
 use super::{
+    exportfs,
     inode::{
         self,
         Inode, //
@@ -220,6 +221,18 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         // SAFETY: Valid, and not shared, by the type invariants; the list is static. Inodes, with
         // which C calls the handlers, exist once the superblock is filled.
         unsafe { (*self.as_ptr()).s_xattr = handlers.as_ptr() };
+    }
+
+    /// Sets what finds files by their handles.
+    pub(crate) fn set_export_op(&mut self)
+    where
+        T: exportfs::Operations,
+    {
+        let table: *const bindings::export_operations = &exportfs::OperationsTable::<T>::TABLE;
+        // The cast is to the kernel crate's declaration of the C type, which lacks the fields.
+        // SAFETY: Valid, and not shared, by the type invariants; the table is static. Handles are
+        // looked up once the superblock is filled.
+        unsafe { (*self.as_ptr()).s_export_op = table.cast() };
     }
 
     /// Gives the superblock its data and operations.

@@ -160,9 +160,18 @@ impl Flags {
     const FOREIGN: Self =
         Self(Self::ENCRYPT.0 | Self::EA_INODE.0 | Self::INLINE_DATA.0 | Self::CASEFOLD.0);
 
+    /// What programs are told of the flags.
+    pub const USER_VISIBLE: Self = Self(0x725b_dfff);
+
     /// The flags as on the disk.
     pub const fn bits(self) -> u32 {
         self.0
+    }
+
+    /// All but `flags`.
+    #[must_use]
+    pub const fn without(self, flags: Self) -> Self {
+        Self(self.0 & !flags.0)
     }
 
     /// Whether all of `flags` are set.
