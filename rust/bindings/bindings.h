@@ -7,17 +7,22 @@
 #include <linux/buffer_head.h>
 #include <linux/crc32.h>
 #include <linux/dax.h>
+#include <linux/exportfs.h>
+#include <linux/fileattr.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/fserror.h>
 #include <linux/iomap.h>
 #include <linux/jbd2.h>
 #include <linux/journal-head.h>
+#include <linux/posix_acl.h>
 #include <linux/sort.h>
 #include <linux/statfs.h>
+#include <uapi/linux/posix_acl.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
 static const unsigned int STABLEFS_CONST_FMODE_NOWAIT = (__force unsigned int)FMODE_NOWAIT;
+static const unsigned long STABLEFS_CONST_SB_I_VERSION = SB_I_VERSION;
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;
 static const unsigned long STABLEFS_CONST_SB_POSIXACL = SB_POSIXACL;

@@ -8,7 +8,9 @@
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
 #include <linux/fs.h>
+#include <linux/iversion.h>
 #include <linux/pagemap.h>
+#include <linux/posix_acl.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -19,6 +21,16 @@ struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 					   struct kmem_cache *cache)
 {
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+unsigned int stablefs_shim_bdev_dma_alignment(struct block_device *bdev)
+{
+	return bdev_dma_alignment(bdev);
+}
+
+unsigned int stablefs_shim_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
 }
 
 loff_t stablefs_shim_bdev_nr_bytes(struct block_device *bdev)
@@ -34,6 +46,11 @@ void stablefs_shim_brelse(struct buffer_head *bh)
 bool stablefs_shim_bdev_read_only(struct block_device *bdev)
 {
 	return bdev_read_only(bdev);
+}
+
+struct inode *stablefs_shim_d_inode(const struct dentry *dentry)
+{
+	return d_inode(dentry);
 }
 
 const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
@@ -116,6 +133,17 @@ void stablefs_shim_inode_set_cached_link(struct inode *inode, char *link, int le
 	inode_set_cached_link(inode, link, len);
 }
 
+void stablefs_shim_inode_set_iversion_queried(struct inode *inode, u64 val)
+{
+	inode_set_iversion_queried(inode, val);
+}
+
+/* Others may look at i_link at the same time: they find NULL, or all of the link. */
+void stablefs_shim_inode_set_link(struct inode *inode, char *link)
+{
+	smp_store_release(&inode->i_link, link);
+}
+
 void stablefs_shim_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
 {
 	inode_set_ctime(inode, sec, nsec);
@@ -153,6 +181,26 @@ unsigned int stablefs_shim_memalloc_nofs_save(void)
 void stablefs_shim_memcpy_racy(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
+}
+
+void stablefs_shim_posix_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
+}
+
+/* Entry n of a list that nobody else knows yet; id matters to some tags only. */
+void stablefs_shim_posix_acl_set_entry(struct posix_acl *acl, unsigned int n,
+				       short tag, unsigned short perm,
+				       struct user_namespace *user_ns, u32 id)
+{
+	struct posix_acl_entry *entry = &acl->a_entries[n];
+
+	entry->e_tag = tag;
+	entry->e_perm = perm;
+	if (tag == ACL_USER)
+		entry->e_uid = make_kuid(user_ns, id);
+	else if (tag == ACL_GROUP)
+		entry->e_gid = make_kgid(user_ns, id);
 }
 
 /*

@@ -18,11 +18,8 @@
 
 use super::{
     htree,
-    map::{
-        self,
-        Mapping,
-        State, //
-    },
+    inode::read_block,
+    ioctl,
     metadata::{
         self,
         At,
@@ -58,30 +55,15 @@ use crate::{
         Lblk, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    uaccess::UserPtr, //
+};
 use core::ops::ControlFlow;
 
 /// Leaves that are held in memory at a time, at most: names of one hash that fill more than these
 /// are no accident.
 const MAX_LEAVES: usize = 256;
-
-/// The block of a directory.
-pub(super) fn read_block(dir: &Inode, lblk: Lblk) -> Result<MetaBlock> {
-    let sb = dir.sb();
-    let pblk = match map::lookup(dir, lblk)? {
-        Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
-        _ => None,
-    };
-    let Some(pblk) = pblk else {
-        let at = At::inode(dir.ino());
-        return Err(metadata::corrupt(
-            sb,
-            at,
-            format_args!("directory has no block {}", lblk.0),
-        ));
-    };
-    MetaBlock::read(sb, sb.volume(), dir.ino(), pblk)
-}
 
 /// The names in a block of a directory.
 pub(super) fn leaf<'a>(dir: &Inode, lblk: Lblk, block: &'a MetaBlock) -> Result<Leaf<'a>> {
@@ -117,6 +99,14 @@ impl file::Operations for Operations {
             Order::Linear => iterate_linear(dir, ctx),
             order => iterate_hashed(file, dir, order, ctx),
         }
+    }
+
+    fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::ioctl(file, cmd, arg)
+    }
+
+    fn compat_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::compat_ioctl(file, cmd, arg)
     }
 
     fn llseek(file: &File, pos: i64, whence: Whence) -> Result<i64> {

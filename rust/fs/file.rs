@@ -3,6 +3,7 @@
 //! Regular files.
 
 use super::{
+    ioctl,
     iomap,
     File,
     Stablefs, //
@@ -21,7 +22,10 @@ use crate::{
     },
     ondisk::inode::Flags,
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    uaccess::UserPtr, //
+};
 
 /// Operations on open files.
 struct Operations;
@@ -29,6 +33,14 @@ struct Operations;
 #[vtable]
 impl file::Operations for Operations {
     type FileSystem = Stablefs;
+
+    fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::ioctl(file, cmd, arg)
+    }
+
+    fn compat_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
+        ioctl::compat_ioctl(file, cmd, arg)
+    }
 
     fn open(mut file: Opening<'_, Stablefs>) -> Result {
         // Nobody here can check what the flag promises of the data.

@@ -5,7 +5,7 @@
 //! root → perhaps a node → leaf → next leaf → …
 
 use super::{
-    dir,
+    inode::read_block,
     metadata::{
         self,
         At, //
@@ -53,7 +53,7 @@ pub(super) fn for_each_leaf<R>(
     mut visit: impl FnMut(Visited) -> Result<ControlFlow<R>>,
 ) -> Result<ControlFlow<R>> {
     let sb = dir.sb();
-    let block = dir::read_block(dir, Lblk(0))?;
+    let block = read_block(dir, Lblk(0))?;
     let root = Root::parse::<KernelCrc32c>(sb.volume(), dir.disk(), block.block()?)
         .map_err(|error| metadata::blame(sb, At::block(dir.ino(), block.pblk), error))?;
     let hasher = root.hasher();
@@ -78,7 +78,7 @@ pub(super) fn for_each_leaf<R>(
                 }
             }
             Child::Node(below) => {
-                let block = dir::read_block(dir, below.lblk())?;
+                let block = read_block(dir, below.lblk())?;
                 let at = At::block(dir.ino(), block.pblk);
                 let node =
                     Index::below::<KernelCrc32c>(sb.volume(), dir.disk(), below, block.block()?)
@@ -121,7 +121,7 @@ pub(super) fn is_continued(entry: Entry) -> bool {
 /// The directory above an indexed one.
 pub(super) fn parent(dir: &Inode) -> Result<Ino> {
     let sb = dir.sb();
-    let block = dir::read_block(dir, Lblk(0))?;
+    let block = read_block(dir, Lblk(0))?;
     Root::parse::<KernelCrc32c>(sb.volume(), dir.disk(), block.block()?)
         .map(|root| root.parent())
         .map_err(|error| metadata::blame(sb, At::block(dir.ino(), block.pblk), error))

@@ -3,26 +3,43 @@
 //! Inodes of the disk as inodes of the VFS.
 
 use super::{
-    aops, dir, file,
-    map::ExtentMap,
+    acl, aops,
+    attr::{
+        self,
+        time, //
+    },
+    dir, file,
+    map::{
+        self,
+        ExtentMap,
+        Mapping,
+        State, //
+    },
     metadata::{
         self,
-        At, //
+        At,
+        MetaBlock, //
     },
-    namei, Inode, KernelCrc32c, Stablefs, SuperBlock,
+    namei, symlink, xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
 };
 use crate::{
     kernel::{
         errno,
+        fileattr::FileKattr,
         inode::{
             Flags,
             Got,
             Kind,
             Ops,
             Params,
-            Special,
-            Time, //
+            Special, //
         },
+        posix_acl::{
+            self,
+            PosixAcl, //
+        },
+        stat::Kstat,
+        xattr::Buffer, //
     },
     ondisk::{
         self,
@@ -32,13 +49,13 @@ use crate::{
             Type, //
         },
         Ino,
+        Lblk,
         Pblk,
         PblkRange, //
     },
 };
 use ::kernel::{
     prelude::*,
-    str::CString,
     sync::{
         aref::ARef,
         Arc,
@@ -77,6 +94,22 @@ pub(super) struct InodeOperations;
 #[vtable]
 impl crate::kernel::inode::Operations for InodeOperations {
     type FileSystem = Stablefs;
+
+    fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
+        attr::getattr(inode, stat)
+    }
+
+    fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
+        xattr::list(inode, names)
+    }
+
+    fn get_inode_acl(inode: &Inode, acl_type: posix_acl::Type) -> Result<Option<PosixAcl>> {
+        acl::get(inode, acl_type)
+    }
+
+    fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
+        attr::fileattr_get(inode, fa)
+    }
 }
 
 /// The inode of that number, which has to be in use and to have a name.
@@ -109,18 +142,24 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
 /// The bytes of an inode, from the inode table.
 pub(super) fn read_bytes(sb: &SuperBlock, ino: Ino) -> Result<KVec<u8>> {
     let volume = sb.volume();
+    let descriptor = descriptor(sb, ino)?;
+    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
+    let around = around(volume, &descriptor, place.pblk);
+    metadata::read_ahead(sb, volume, place.pblk, around);
+    metadata::read(sb, volume, At::block(ino, place.pblk), place)
+}
+
+/// The descriptor of the group that an inode is in.
+pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
+    let volume = sb.volume();
     let group = volume.group_of(ino);
     let place = volume
         .descriptor_place(group)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;
     let at = At::block(ino, place.pblk);
     let bytes = metadata::read(sb, volume, at, place)?;
-    let descriptor = Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
-        .map_err(|error| metadata::blame(sb, at, error))?;
-    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
-    let around = around(volume, &descriptor, place.pblk);
-    metadata::read_ahead(sb, volume, place.pblk, around);
-    metadata::read(sb, volume, At::block(ino, place.pblk), place)
+    Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
+        .map_err(|error| metadata::blame(sb, at, error))
 }
 
 /// The blocks of the inode table around one of them that are worth reading with it: whoever looks at
@@ -137,15 +176,41 @@ fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> P
     }
 }
 
+/// Reads block `lblk` of a directory or a symbolic link, whose contents are metadata.
+///
+/// # Errors
+///
+/// `EFSCORRUPTED` if there is none; what reading says.
+pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
+    let sb = inode.sb();
+    let pblk = match map::lookup(inode, lblk)? {
+        Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
+        _ => None,
+    };
+    match pblk {
+        Some(pblk) => MetaBlock::read(sb, sb.volume(), inode.ino(), pblk),
+        None => Err(metadata::corrupt(
+            sb,
+            At::inode(inode.ino()),
+            format_args!("has no block {}", lblk.0),
+        )),
+    }
+}
+
 fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
     let ops = Ops::new::<InodeOperations>;
     let kind = match (disk.file_type(), disk.content()) {
         (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
         (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
-        (Type::Symlink, Content::Target(target)) => {
-            Kind::Symlink(Ops::simple_symlink(), c_string(target.bytes())?)
-        }
-        (Type::Symlink, _) => Kind::PageSymlink(ops(), aops::ops()),
+        (Type::Symlink, content) => Kind::Symlink(
+            Ops::new::<symlink::Operations>(),
+            match content {
+                Content::Target(target) => {
+                    Some(KBox::new(symlink::c_string(target.bytes())?, GFP_KERNEL)?)
+                }
+                _ => None,
+            },
+        ),
         (Type::Fifo, _) => special(Special::Fifo, disk),
         (Type::CharDevice, _) => special(Special::CharDevice, disk),
         (Type::BlockDevice, _) => special(Special::BlockDevice, disk),
@@ -165,6 +230,7 @@ fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
         mtime: time(disk.mtime()),
         ctime: time(disk.ctime()),
         generation: disk.generation(),
+        version: disk.version(),
         flags: Flags {
             sync: has(ondisk::inode::Flags::SYNC),
             append: has(ondisk::inode::Flags::APPEND),
@@ -187,19 +253,4 @@ fn special(kind: Special, disk: &ondisk::Inode) -> Kind<Stablefs> {
         major,
         minor,
     }
-}
-
-fn time(time: ondisk::inode::Time) -> Time {
-    Time {
-        sec: time.sec,
-        nsec: time.nsec,
-    }
-}
-
-fn c_string(bytes: &[u8]) -> Result<CString> {
-    let mut text = KVec::with_capacity(bytes.len().saturating_add(1), GFP_KERNEL)?;
-    text.extend_from_slice(bytes, GFP_KERNEL)?;
-    text.push(0, GFP_KERNEL)?;
-    let text = CStr::from_bytes_with_nul(&text).map_err(|_| EINVAL)?;
-    Ok(CString::try_from(text)?)
 }

@@ -16,6 +16,12 @@
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
 //! | [`dax`] | which files are accessed without the page cache |
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
+//! | [`attr`] | what is told of an inode |
+//! | [`ioctl`] | ioctls |
+//! | [`export`] | files found by their handles |
+//! | [`symlink`] | symbolic links |
+//! | [`xattr`] | extended attributes |
+//! | [`acl`] | access control lists |
 //! | [`map`] | where the blocks of a file are |
 //! | [`iomap`] | the same, for reading |
 //! | [`file`] | regular files, opened |
@@ -33,13 +39,17 @@
     clippy::unwrap_used
 )]
 
+mod acl;
 mod aops;
+mod attr;
 mod dax;
 mod dir;
+mod export;
 mod file;
 mod groups;
 mod htree;
 mod inode;
+mod ioctl;
 mod iomap;
 mod journal;
 mod map;
@@ -49,7 +59,9 @@ mod namei;
 mod options;
 mod refusal;
 mod sops;
+mod symlink;
 mod volume;
+mod xattr;
 mod zones;
 
 use crate::{

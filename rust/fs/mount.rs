@@ -27,6 +27,7 @@ use super::{
         Uuid,
         Volume, //
     },
+    xattr,
     Inode,
     KernelCrc32c,
     Stablefs,
@@ -118,6 +119,8 @@ impl fs_context::FillSuper for Stablefs {
             refusal.errno()
         })?;
         sb.set_posix_acl(volume.options().acl());
+        sb.set_xattr(&xattr::HANDLERS);
+        sb.set_export_op();
         let params = params(&volume);
         let sb = sb.fill(&params, KBox::new(volume, GFP_KERNEL)?);
         let root = root(&sb)
@@ -212,6 +215,8 @@ fn params(volume: &Superblock) -> Params {
         time_min: first,
         time_max,
         uuid: volume.uuid(),
+        i_version: true,
+        posixacl: true,
     }
 }
 

@@ -3,13 +3,16 @@
 //! Names, looked up.
 
 use super::{
-    dir, htree,
-    inode::iget,
+    acl, attr, dir, htree,
+    inode::{
+        iget,
+        read_block, //
+    },
     metadata::{
         self,
         At, //
     },
-    Inode, Stablefs,
+    xattr, Inode, Stablefs,
 };
 use crate::{
     kernel::{
@@ -19,7 +22,14 @@ use crate::{
             Unhashed, //
         },
         errno,
-        inode, //
+        fileattr::FileKattr,
+        inode,
+        posix_acl::{
+            self,
+            PosixAcl, //
+        },
+        stat::Kstat,
+        xattr::Buffer, //
     },
     ondisk::{
         dir::NAME_LEN,
@@ -27,7 +37,10 @@ use crate::{
         Lblk, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
 use core::ops::ControlFlow;
 
 /// Operations on directories.
@@ -41,31 +54,58 @@ impl inode::Operations for Operations {
         if dentry.name().len() > NAME_LEN {
             return Err(errno::enametoolong());
         }
-        let inode = match find(dir, dentry.name())? {
-            None => None,
-            Some(ino) if ino == dir.ino() => {
-                return Err(metadata::corrupt(
-                    dir.sb(),
-                    At::inode(dir.ino()),
-                    format_args!("directory has a name in itself"),
-                ));
-            }
-            Some(ino) => Some(iget(dir.sb(), ino).map_err(|error| {
-                if error != errno::estale() {
-                    return error;
-                }
-                metadata::corrupt(
-                    dir.sb(),
-                    At::inode(dir.ino()),
-                    format_args!(
-                        "directory has a name for inode {}, which is free",
-                        ino.get()
-                    ),
-                )
-            })?),
-        };
+        let inode = find(dir, dentry.name())?
+            .map(|ino| iget_named(dir, ino))
+            .transpose()?;
         dentry.d_splice_alias(inode)
     }
+
+    fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
+        attr::getattr(inode, stat)
+    }
+
+    fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
+        xattr::list(inode, names)
+    }
+
+    fn get_inode_acl(inode: &Inode, acl_type: posix_acl::Type) -> Result<Option<PosixAcl>> {
+        acl::get(inode, acl_type)
+    }
+
+    fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
+        attr::fileattr_get(inode, fa)
+    }
+}
+
+/// The inode of a number that directory `dir` has a name for, be it the one above.
+///
+/// # Errors
+///
+/// `EFSCORRUPTED` if it is the directory itself, an inode that no name can be for, or free; what
+/// reading it says.
+pub(super) fn iget_named(dir: &Inode, ino: Ino) -> Result<ARef<Inode>> {
+    let (sb, at, number) = (dir.sb(), At::inode(dir.ino()), ino.get());
+    if ino == dir.ino() {
+        let what = format_args!("directory has a name for itself");
+        return Err(metadata::corrupt(sb, at, what));
+    }
+    if !sb.volume().is_ordinary(ino) {
+        return Err(metadata::corrupt(
+            sb,
+            at,
+            format_args!("directory has a name for inode {number}, which is reserved"),
+        ));
+    }
+    iget(sb, ino).map_err(|error| {
+        if error != errno::estale() {
+            return error;
+        }
+        metadata::corrupt(
+            sb,
+            at,
+            format_args!("directory has a name for inode {number}, which is free"),
+        )
+    })
 }
 
 /// The number of the inode that has a name in a directory.
@@ -107,7 +147,7 @@ pub(super) fn find(dir: &Inode, name: &[u8]) -> Result<Option<Ino>> {
 }
 
 fn find_in_leaf(dir: &Inode, lblk: Lblk, name: &[u8]) -> Result<Option<Ino>> {
-    let block = dir::read_block(dir, lblk)?;
+    let block = read_block(dir, lblk)?;
     let found = dir::leaf(dir, lblk, &block)?
         .find(name)
         .map_err(|error| metadata::blame(dir.sb(), At::block(dir.ino(), block.pblk), error))?;

@@ -23,6 +23,11 @@ pub(crate) fn eopnotsupp() -> Error {
     new(bindings::EOPNOTSUPP)
 }
 
+/// There is no such attribute (`ENODATA`).
+pub(crate) fn enodata() -> Error {
+    new(bindings::ENODATA)
+}
+
 /// The inode is not, or no longer, the one that was meant (`ESTALE`).
 pub(crate) fn estale() -> Error {
     new(bindings::ESTALE)

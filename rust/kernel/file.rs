@@ -20,7 +20,8 @@ use ::kernel::{
         Atomic,
         Relaxed, //
     },
-    types::Opaque, //
+    types::Opaque,
+    uaccess::UserPtr, //
 };
 use core::marker::PhantomData;
 
@@ -188,6 +189,32 @@ pub(crate) trait Operations: Sized + 'static {
     fn llseek(_file: &File<Self::FileSystem>, _pos: i64, _whence: Whence) -> Result<i64> {
         Err(ESPIPE)
     }
+
+    /// Does what the number `cmd` says, unless the VFS did.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` if the number is not known; else what `ioctl()` shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn unlocked_ioctl(_file: &File<Self::FileSystem>, _cmd: u32, _arg: UserPtr) -> Result {
+        Err(ENOTTY)
+    }
+
+    /// The same for a program of 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// `ENOIOCTLCMD` if the number is not known; else what `ioctl()` shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn compat_ioctl(_file: &File<Self::FileSystem>, _cmd: u32, _arg: UserPtr) -> Result {
+        Err(ENOIOCTLCMD)
+    }
 }
 
 /// A file that is being opened.
@@ -255,6 +282,16 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
+        unlocked_ioctl: if U::HAS_UNLOCKED_IOCTL {
+            Some(Self::unlocked_ioctl)
+        } else {
+            None
+        },
+        compat_ioctl: if U::HAS_COMPAT_IOCTL {
+            Some(Self::compat_ioctl)
+        } else {
+            None
+        },
         iterate_shared: if U::HAS_ITERATE_SHARED {
             Some(Self::iterate_shared)
         } else {
@@ -308,6 +345,19 @@ impl<U: Operations> OperationsTable<U> {
 
     /// # Safety
     ///
+    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
+    unsafe extern "C" fn unlocked_ioctl(
+        file: *mut bindings::file,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_long {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        ret::long(U::unlocked_ioctl(file, cmd, UserPtr::from_addr(arg)))
+    }
+
+    /// # Safety
+    ///
     /// Called by the VFS only: `iocb` is of an open file of type `U::FileSystem`, `to` a
     /// destination, and both are the caller's alone.
     unsafe extern "C" fn read_iter(
@@ -324,6 +374,21 @@ impl<U: Operations> OperationsTable<U> {
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         // SAFETY: By the contract of this function.
         ret::int(U::mmap_prepare(unsafe { vm::AreaDesc::from_raw(desc) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
+    unsafe extern "C" fn compat_ioctl(
+        file: *mut bindings::file,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_long {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        // CAST: such programs have no more than these bits.
+        let arg = UserPtr::from_addr(arg as u32 as usize);
+        ret::long(U::compat_ioctl(file, cmd, arg))
     }
 
     /// # Safety

@@ -15,20 +15,35 @@ use super::{
         Dentry,
         Unhashed, //
     },
-    file, ret,
+    file,
+    fileattr::FileKattr,
+    posix_acl::{
+        self,
+        PosixAcl, //
+    },
+    ret,
+    stat::Kstat,
     super_block::SuperBlock,
     vfs::{
         FileSystem,
         FileSystemType, //
     },
+    xattr, //
 };
 use crate::bindings;
 use ::kernel::{
     prelude::*,
     str::CString,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
     },
     types::Opaque, //
 };
@@ -76,8 +91,45 @@ struct Slot<T: FileSystemType> {
 /// What a new inode lacks.
 struct Filled<T: FileSystemType> {
     data: T::Inode,
-    /// What `i_link` points to.
-    _link: Option<CString>,
+    link: Link,
+}
+
+/// The target of a symbolic link, from the time that it is known: `i_link` points to it.
+///
+/// # Invariants
+///
+/// The pointer is null, or to a `KBox` that is this value's own; it is set once.
+struct Link(Atomic<*mut CString>);
+
+impl Link {
+    fn new() -> Self {
+        Self(Atomic::new(core::ptr::null_mut()))
+    }
+
+    fn get(&self) -> Option<&CStr> {
+        let target = NonNull::new(self.0.load(Acquire))?;
+        // SAFETY: A box by the type invariants, which is dropped only with `self`.
+        Some(unsafe { target.as_ref() })
+    }
+
+    /// Sets it, unless another thread was faster.
+    fn set_once(&self, target: KBox<CString>) {
+        let target = KBox::into_raw(target);
+        if self.0.cmpxchg(core::ptr::null_mut(), target, Full).is_err() {
+            // SAFETY: Made from a box just now, and known to nobody.
+            drop(unsafe { KBox::from_raw(target) });
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let target = self.0.load(Acquire);
+        if !target.is_null() {
+            // SAFETY: A box of our own by the type invariants.
+            drop(unsafe { KBox::from_raw(target) });
+        }
+    }
 }
 
 /// When something happened.
@@ -118,11 +170,15 @@ impl<T: FileSystemType> Inode<T> {
 
     /// What the filesystem keeps for the inode.
     pub(crate) fn data(&self) -> &T::Inode {
+        &self.filled().data
+    }
+
+    fn filled(&self) -> &Filled<T> {
         let slot = (&raw const *self).cast::<Slot<T>>();
         // SAFETY: Part of a slot by the type invariants, which nobody changes once it is filled.
         let filled = unsafe { &*(*slot).filled.get() };
         match filled {
-            Some(filled) => &filled.data,
+            Some(filled) => filled,
             // SAFETY: Filled by the type invariants.
             None => unsafe { core::hint::unreachable_unchecked() },
         }
@@ -175,10 +231,8 @@ pub(crate) enum Kind<T> {
     Directory(Ops<T>, file::Ops<T>),
     /// A regular file.
     Regular(Ops<T>, file::Ops<T>, address_space::Ops<T>),
-    /// A symbolic link whose target is in the first page of its data.
-    PageSymlink(Ops<T>, address_space::Ops<T>),
-    /// A symbolic link with this target.
-    Symlink(Ops<T>, CString),
+    /// A symbolic link, and its target if it is known already.
+    Symlink(Ops<T>, Option<KBox<CString>>),
     /// A device, a pipe or a socket: the upper bits of its mode, and which device.
     Special {
         /// Its operations; those of its data come from the driver.
@@ -229,6 +283,8 @@ pub(crate) struct Params<T> {
     pub(crate) ctime: Time,
     /// What tells it from others that had its number before.
     pub(crate) generation: u32,
+    /// How often it was changed; the uppermost bit is lost.
+    pub(crate) version: u64,
     /// What its flags mean to the VFS.
     pub(crate) flags: Flags,
 }
@@ -340,7 +396,10 @@ impl<T: FileSystemType> NewInode<'_, T> {
         // SAFETY: As above.
         unsafe { bindings::inode_set_ctime(inode, params.ctime.sec, params.ctime.nsec) };
 
-        let mut link = None;
+        // SAFETY: As above.
+        unsafe { bindings::inode_set_iversion_queried(inode, params.version) };
+
+        let link = Link::new();
         // CAST: the upper bits of a mode, which are 16.
         let mode = |kind: u32| kind as u16 | permissions;
         match params.kind {
@@ -362,30 +421,22 @@ impl<T: FileSystemType> NewInode<'_, T> {
                 // SAFETY: As above.
                 unsafe { aops.set_with_large_folios(inode) };
             }
-            Kind::PageSymlink(ops, aops) => {
-                // SAFETY: As above.
-                unsafe { (*inode).i_mode = mode(bindings::S_IFLNK) };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).i_op = ops.0 };
-                // `page_get_link()` hands out an address of the page.
-                // SAFETY: As above.
-                unsafe { bindings::inode_nohighmem(inode) };
-                // SAFETY: As above.
-                unsafe { aops.set(inode) };
-            }
             Kind::Symlink(ops, target) => {
                 // SAFETY: As above.
                 unsafe { (*inode).i_mode = mode(bindings::S_IFLNK) };
                 // SAFETY: As above; the table is static.
                 unsafe { (*inode).i_op = ops.0 };
-                let target = link.insert(target);
-                // CAST: C has checked that its length is `i_size`, less than a page.
-                let len = target.to_bytes().len() as c_int;
-                // SAFETY: As above; the string is the slot's from here on, and is freed with it,
-                // after a grace period.
-                unsafe {
-                    bindings::inode_set_cached_link(inode, target.as_char_ptr().cast_mut(), len)
-                };
+                if let Some(target) = target {
+                    link.set_once(target);
+                }
+                if let Some((target, len)) = link.get().and_then(|target| {
+                    Some((target, c_int::try_from(target.to_bytes().len()).ok()?))
+                }) {
+                    let target = target.as_char_ptr().cast_mut();
+                    // SAFETY: As above; the string is the slot's from here on, does not move, and is
+                    // freed with it, after a grace period.
+                    unsafe { bindings::inode_set_cached_link(inode, target, len) };
+                }
             }
             Kind::Special {
                 ops,
@@ -408,7 +459,7 @@ impl<T: FileSystemType> NewInode<'_, T> {
 
         // SAFETY: As above: the slot is this thread's.
         let filled = unsafe { &mut *(*inode.cast::<Slot<T>>()).filled.get() };
-        *filled = Some(Filled { data, _link: link });
+        *filled = Some(Filled { data, link });
         // SAFETY: Locked by the type invariants.
         unsafe { bindings::unlock_new_inode(inode) };
         // INVARIANT: Filled just now.
@@ -445,6 +496,76 @@ pub(crate) trait Operations: Sized + 'static {
     ) -> Result<Option<Dentry<Self::FileSystem>>> {
         Err(ENOTDIR)
     }
+
+    /// The target of a symbolic link. It is kept for as long as the inode is in memory, so that
+    /// this is called until it has succeeded, and hardly ever after that.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn get_link(_inode: &Inode<Self::FileSystem>) -> Result<CString> {
+        Err(EINVAL)
+    }
+
+    /// Tells what is known of the inode.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// No lock is held.
+    fn getattr(inode: &Inode<Self::FileSystem>, stat: &mut Kstat<'_>) -> Result {
+        stat.generic_fillattr(inode);
+        Ok(())
+    }
+
+    /// Gives the names of the inode's extended attributes, each with its prefix and a zero.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` if they are too long for the buffer; else what the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// The inode's `i_rwsem` may be held or not.
+    fn listxattr(_inode: &Inode<Self::FileSystem>, _names: &mut xattr::Buffer<'_>) -> Result {
+        Ok(())
+    }
+
+    /// An access control list of the inode, if it has one. The VFS keeps it.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return: access is denied.
+    ///
+    /// # Context
+    ///
+    /// The inode's `i_rwsem` may be held or not.
+    fn get_inode_acl(
+        _inode: &Inode<Self::FileSystem>,
+        _acl_type: posix_acl::Type,
+    ) -> Result<Option<PosixAcl>> {
+        Ok(None)
+    }
+
+    /// Tells the flags of the file, and its project.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// The inode's `i_rwsem` may be held or not.
+    fn fileattr_get(_inode: &Inode<Self::FileSystem>, _fa: &mut FileKattr<'_>) -> Result {
+        Err(ENOTTY)
+    }
 }
 
 /// The table of the operations of an inode.
@@ -454,14 +575,6 @@ impl<T: FileSystemType> Ops<T> {
     /// Those of `U`.
     pub(crate) const fn new<U: Operations<FileSystem = T>>() -> Self {
         Self(&OperationsTable::<U>::TABLE, PhantomData)
-    }
-
-    /// Those of a symbolic link whose target is known.
-    pub(crate) fn simple_symlink() -> Self {
-        Self(
-            &raw const bindings::simple_symlink_inode_operations,
-            PhantomData,
-        )
     }
 }
 
@@ -474,8 +587,141 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
+        get_link: if U::HAS_GET_LINK {
+            Some(Self::get_link)
+        } else {
+            None
+        },
+        getattr: if U::HAS_GETATTR {
+            Some(Self::getattr)
+        } else {
+            None
+        },
+        listxattr: if U::HAS_LISTXATTR {
+            Some(Self::listxattr)
+        } else {
+            None
+        },
+        get_inode_acl: if U::HAS_GET_INODE_ACL {
+            Some(Self::get_inode_acl)
+        } else {
+            None
+        },
+        fileattr_get: if U::HAS_FILEATTR_GET {
+            Some(Self::fileattr_get)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is a symbolic link of type `U::FileSystem`; without `dentry`
+    /// this may not sleep, and the inode is protected by RCU alone.
+    unsafe extern "C" fn get_link(
+        dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        _done: *mut bindings::delayed_call,
+    ) -> *const c_char {
+        // SAFETY: By the contract of this function; what it points to is freed after a grace period.
+        let link = &unsafe { Inode::<U::FileSystem>::from_raw(inode) }
+            .filled()
+            .link;
+        if link.get().is_none() {
+            if dentry.is_null() {
+                return ECHILD.to_ptr();
+            }
+            // SAFETY: By the contract of this function; the dentry has a reference.
+            let target = U::get_link(unsafe { Inode::from_raw(inode) });
+            match target.and_then(|target| Ok(KBox::new(target, GFP_KERNEL)?)) {
+                Ok(target) => link.set_once(target),
+                Err(error) => return error.to_ptr(),
+            }
+        }
+        let Some(target) = link.get() else {
+            return EIO.to_ptr();
+        };
+        // SAFETY: The inode is valid by the contract of this function; the string does not change
+        // from now on, and is freed with the slot, after a grace period.
+        unsafe { bindings::inode_set_link(inode, target.as_char_ptr().cast_mut()) };
+        target.as_char_ptr()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `path` is that of an inode of type `U::FileSystem`, `idmap` that of
+    /// its mount, and `stat` the caller's alone.
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        request_mask: u32,
+        _query_flags: c_uint,
+    ) -> c_int {
+        // SAFETY: By the contract of this function.
+        let dentry = unsafe { (*path).dentry };
+        // SAFETY: The path has a reference on the dentry, and that one on its inode.
+        let inode = unsafe { Inode::from_raw(bindings::d_inode(dentry)) };
+        // SAFETY: By the contract of this function.
+        let mut stat = unsafe { Kstat::from_raw(stat, idmap, request_mask) };
+        ret::int(U::getattr(inode, &mut stat))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `dentry` has an inode of type `U::FileSystem`, and `list` is null or
+    /// the caller's alone, with `size` bytes.
+    unsafe extern "C" fn listxattr(
+        dentry: *mut bindings::dentry,
+        list: *mut c_char,
+        size: usize,
+    ) -> isize {
+        // SAFETY: By the contract of this function; the dentry has a reference.
+        let inode = unsafe { Inode::from_raw(bindings::d_inode(dentry)) };
+        // SAFETY: By the contract of this function.
+        let mut names = unsafe { xattr::Buffer::from_raw(list.cast(), size) };
+        ret::ssize_t(U::listxattr(inode, &mut names).map(|()| names.len()))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is one of type `U::FileSystem`; with `rcu` this may not sleep,
+    /// and the inode is protected by RCU alone.
+    unsafe extern "C" fn get_inode_acl(
+        inode: *mut bindings::inode,
+        acl_type: c_int,
+        rcu: bool,
+    ) -> *mut ::kernel::bindings::posix_acl {
+        if rcu {
+            return ECHILD.to_ptr();
+        }
+        let Some(acl_type) = posix_acl::Type::from_raw(acl_type) else {
+            return EINVAL.to_ptr();
+        };
+        // SAFETY: By the contract of this function; the caller has a reference.
+        let inode = unsafe { Inode::from_raw(inode) };
+        let acl = U::get_inode_acl(inode, acl_type)
+            .map(|acl| acl.map_or(core::ptr::null_mut(), PosixAcl::into_raw));
+        // The cast is to the kernel crate's declaration of the C type, which lacks the fields.
+        ret::pointer(acl).cast()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `dentry` has an inode of type `U::FileSystem`, and `fa` is the
+    /// caller's alone.
+    unsafe extern "C" fn fileattr_get(
+        dentry: *mut bindings::dentry,
+        fa: *mut ::kernel::bindings::file_kattr,
+    ) -> c_int {
+        // SAFETY: By the contract of this function; the dentry has a reference.
+        let inode = unsafe { Inode::from_raw(bindings::d_inode(dentry)) };
+        // SAFETY: By the contract of this function. The cast is from the kernel crate's declaration
+        // of the C type, which lacks the fields, to ours.
+        let mut fa = unsafe { FileKattr::from_raw(fa.cast()) };
+        ret::int(U::fileattr_get(inode, &mut fa))
+    }
 
     /// # Safety
     ///

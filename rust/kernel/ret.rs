@@ -12,6 +12,27 @@ pub(super) fn int<T>(result: Result<T>) -> c_int {
     }
 }
 
+/// 0, or an error number below 0, of the type that ioctls have.
+pub(super) fn long(result: Result) -> c_long {
+    // CAST: from 32 bits to as many or more.
+    int(result) as c_long
+}
+
+/// How many bytes, or an error number below 0.
+pub(super) fn len(result: Result<usize>) -> c_int {
+    result
+        .and_then(|len| c_int::try_from(len).map_err(|_| ERANGE))
+        .unwrap_or_else(|error| error.to_errno())
+}
+
+/// As [`len`], of the type that file operations have.
+pub(super) fn ssize_t(result: Result<usize>) -> isize {
+    result
+        .and_then(|len| isize::try_from(len).map_err(|_| ERANGE))
+        // CAST: from 32 bits to 64.
+        .unwrap_or_else(|error| error.to_errno() as isize)
+}
+
 /// A pointer, or an error number as one.
 pub(super) fn pointer<T>(result: Result<*mut T>) -> *mut T {
     result.unwrap_or_else(|error| error.to_ptr())
@@ -29,15 +50,6 @@ pub(super) fn to_loff_t(pos: i64) -> Result<i64> {
     } else {
         // CAST: C returns no other negative numbers than `-MAX_ERRNO` and above.
         Err(Error::from_errno(pos as c_int))
-    }
-}
-
-/// How many bytes, or an error number below 0.
-pub(super) fn ssize_t(result: Result<usize>) -> isize {
-    match result {
-        Ok(bytes) => isize::try_from(bytes).unwrap_or(isize::MAX),
-        // CAST: to a type of more bits.
-        Err(error) => error.to_errno() as isize,
     }
 }
 

@@ -11,12 +11,14 @@
 //! C header: [include/linux/fs/super_types.h](srctree/include/linux/fs/super_types.h)
 
 use super::{
+    exportfs,
     inode::{
         self,
         Inode, //
     },
     ret,
-    vfs::FileSystemType, //
+    vfs::FileSystemType,
+    xattr, //
 };
 use crate::bindings;
 use ::kernel::{
@@ -71,10 +73,18 @@ impl OnDevice {
 
     /// Whether it is, or is to be, mounted read-only.
     pub(crate) fn sb_rdonly(&self) -> bool {
+        self.s_flags() & bindings::SB_RDONLY != 0
+    }
+
+    /// Whether files can have access control lists.
+    pub(crate) fn is_posixacl(&self) -> bool {
+        self.s_flags() & bindings::SB_POSIXACL != 0
+    }
+
+    fn s_flags(&self) -> c_ulong {
         // SAFETY: Valid by the type invariants. C changes the flags with `s_umount` held, and reads
         // them without.
-        let s_flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
-        s_flags & bindings::SB_RDONLY != 0
+        unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() }
     }
 
     /// Bytes of the largest file.
@@ -89,6 +99,18 @@ impl OnDevice {
         let bytes = unsafe { bindings::bdev_nr_bytes(self.bdev()) };
         // CAST: sectors of a device times 512 are never negative.
         bytes as u64
+    }
+
+    /// Bytes of the smallest part of the block device that can be read or written.
+    pub(crate) fn bdev_logical_block_size(&self) -> u32 {
+        // SAFETY: Open by the type invariants.
+        unsafe { bindings::bdev_logical_block_size(self.bdev()) }
+    }
+
+    /// The bits that the address of memory must not have set for the block device to access it.
+    pub(crate) fn bdev_dma_alignment(&self) -> u32 {
+        // SAFETY: Open by the type invariants.
+        unsafe { bindings::bdev_dma_alignment(self.bdev()) }
     }
 
     /// Whether the block device cannot be written to.
@@ -141,6 +163,22 @@ pub(crate) struct Params {
     pub(crate) time_max: i64,
     /// The volume's name for programs.
     pub(crate) uuid: [u8; 16],
+    /// Whether inodes count their changes (`SB_I_VERSION`).
+    pub(crate) i_version: bool,
+    /// Whether files can have access control lists (`SB_POSIXACL`).
+    pub(crate) posixacl: bool,
+}
+
+impl Params {
+    fn flags(&self) -> c_ulong {
+        [
+            (self.i_version, bindings::SB_I_VERSION),
+            (self.posixacl, bindings::SB_POSIXACL),
+        ]
+        .into_iter()
+        .filter_map(|(is_set, bit)| is_set.then_some(bit))
+        .fold(0, |bits, bit| bits | bit)
+    }
 }
 
 impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
@@ -191,6 +229,25 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         unsafe { set_posix_acl(self.as_ptr(), is_on) };
     }
 
+    /// Sets what handles extended attributes.
+    pub(crate) fn set_xattr(&mut self, handlers: &xattr::Handlers<T>) {
+        // SAFETY: Valid, and not shared, by the type invariants; the list is static. Inodes, with
+        // which C calls the handlers, exist once the superblock is filled.
+        unsafe { (*self.as_ptr()).s_xattr = handlers.as_ptr() };
+    }
+
+    /// Sets what finds files by their handles.
+    pub(crate) fn set_export_op(&mut self)
+    where
+        T: exportfs::Operations,
+    {
+        let table: *const bindings::export_operations = &exportfs::OperationsTable::<T>::TABLE;
+        // The cast is to the kernel crate's declaration of the C type, which lacks the fields.
+        // SAFETY: Valid, and not shared, by the type invariants; the table is static. Handles are
+        // looked up once the superblock is filled.
+        unsafe { (*self.as_ptr()).s_export_op = table.cast() };
+    }
+
     /// Gives the superblock its data and operations.
     pub(crate) fn fill(self, params: &Params, data: KBox<T::SuperBlock>) -> Filled<'a, T>
     where
@@ -213,6 +270,8 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         unsafe { bindings::super_set_uuid(sb, params.uuid.as_ptr(), params.uuid.len() as c_uint) };
         // SAFETY: As above; the superblock has its device.
         unsafe { bindings::super_set_sysfs_name_bdev(sb) };
+        // SAFETY: As above.
+        unsafe { (*sb).s_flags |= params.flags() };
         // SAFETY: As above.
         unsafe { (*sb).s_op = &OperationsTable::<T>::TABLE };
         // INVARIANT: From here on the superblock has its data. `kill_sb` takes it back.

@@ -72,8 +72,9 @@ impl<T: FileSystemType> FileSystem<T> {
     pub(crate) const fn new(module: &'static ThisModule) -> Self {
         let table = bindings::file_system_type {
             name: as_char_ptr_in_const_context(T::NAME),
-            // CAST: two of the lowest bits.
-            fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP) as c_int,
+            // CAST: some of the lowest bits.
+            fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME)
+                as c_int,
             init_fs_context: Some(Self::init_fs_context),
             kill_sb: Some(super_block::kill_sb::<T>),
             owner: module.as_ptr(),

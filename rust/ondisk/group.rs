@@ -208,6 +208,15 @@ impl Descriptor {
         self.itable_unused
     }
 
+    /// Whether an inode of the group was never used, so that nothing can be said of its bytes.
+    pub fn is_never_used(&self, volume: &Superblock, ino: Ino) -> bool {
+        let used = volume
+            .inodes_per_group()
+            .get()
+            .saturating_sub(self.itable_unused);
+        self.flags.contains(Flags::INODE_UNINIT) || volume.index_in_group(ino) >= used
+    }
+
     /// What is not yet written.
     pub fn flags(&self) -> Flags {
         self.flags

@@ -120,6 +120,8 @@ impl Type {
 pub struct Flags(u32);
 
 impl Flags {
+    /// Contents are compressed.
+    pub const COMPR: Self = Self(0x4);
     /// Every write is synchronous.
     pub const SYNC: Self = Self(0x8);
     /// Nothing may be changed.
@@ -159,6 +161,9 @@ impl Flags {
     /// has which is read at all.
     const FOREIGN: Self =
         Self(Self::ENCRYPT.0 | Self::EA_INODE.0 | Self::INLINE_DATA.0 | Self::CASEFOLD.0);
+
+    /// What programs are told of the flags.
+    pub const USER_VISIBLE: Self = Self(0x725b_dfff);
 
     /// The flags of a word from the disk.
     pub const fn from_bits(bits: u32) -> Self {

@@ -39,9 +39,11 @@ impl Superblock {
         (number <= self.inodes_count()).then_some(ino)
     }
 
-    /// Whether users may have a name for the inode: it is the root, or not reserved.
+    /// Whether users may have a name for the inode: it is the root, or neither reserved nor the
+    /// orphan file.
     pub fn is_ordinary(&self, ino: Ino) -> bool {
-        ino == Ino::ROOT || ino.get() >= self.first_ino()
+        let reserved = ino.get() < self.first_ino() || self.settings().orphan_file() == Some(ino);
+        ino == Ino::ROOT || !reserved
     }
 
     /// The group of that number, if the volume has it.

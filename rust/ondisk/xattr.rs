@@ -25,14 +25,11 @@ use super::{
     hash::Chars,
     Block,
     Crc32c,
-    Error,
-    Incompat,
     Inode,
     Pblk,
     Result,
     Structure,
-    Superblock,
-    Unsupported, //
+    Superblock, //
 };
 use core::{
     iter::FusedIterator,
@@ -191,8 +188,8 @@ impl<'a> Xattrs<'a> {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](Error::Corrupt); [`Unsupported`](Error::Unsupported) when a value has an inode
-    /// of its own.
+    /// [`Corrupt`](super::Error::Corrupt), as well when a value has an inode of its own: that comes only
+    /// with a feature that no volume has which is read at all.
     pub fn in_inode(inode: &Inode, bytes: &'a [u8]) -> Result<Option<Self>> {
         let area = inode.xattr_area(bytes);
         match (chunk(area, 0), area.get(BODY_HEADER_LEN..)) {
@@ -215,9 +212,9 @@ impl<'a> Xattrs<'a> {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](Error::Corrupt) when it is no such block,
-    /// [`BadChecksum`](Error::BadChecksum), else [`Corrupt`](Error::Corrupt);
-    /// [`Unsupported`](Error::Unsupported) when a value has an inode of its own.
+    /// [`Corrupt`](super::Error::Corrupt) when it is no such block,
+    /// [`BadChecksum`](super::Error::BadChecksum), else [`Corrupt`](super::Error::Corrupt), as
+    /// [`in_inode`](Self::in_inode).
     pub fn in_block<C: Crc32c>(volume: &Superblock, pblk: Pblk, block: Block<'a>) -> Result<Self> {
         let structure = Structure::XattrBlock;
         let (before, after) = CHECKSUM;
@@ -374,8 +371,7 @@ impl Entry<'_> {
     fn check(&self, structure: Structure, bytes: &[u8], names_end: usize) -> Result<Range<usize>> {
         let raw = &self.raw;
         if raw.e_value_inum != 0 {
-            let feature = Unsupported::Incompat(Incompat::EA_INODE);
-            return Err(Error::Unsupported(feature));
+            return structure.corrupt("e_value_inum", raw.e_value_inum);
         }
         let Some(range) = self.value_range() else {
             return structure.corrupt("e_value_size", raw.e_value_size);

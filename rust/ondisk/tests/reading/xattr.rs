@@ -27,11 +27,9 @@ use ondisk::{
     },
     Block,
     Error,
-    Incompat,
     Pblk,
     Structure,
-    Superblock,
-    Unsupported, //
+    Superblock, //
 };
 
 const INO: u32 = 20;
@@ -254,7 +252,7 @@ fn impossible_fields_are_named_with_their_value() {
     let with = |offset: usize, value: &[u8]| {
         changed(|bytes| bytes[offset..offset + value.len()].copy_from_slice(value))
     };
-    let cases: [(usize, &[u8], &'static str, u64); 11] = [
+    let cases: [(usize, &[u8], &'static str, u64); 12] = [
         (0x00, &[1], "h_magic", 0xea02_0001),
         (0x04, &[0], "h_refcount", 0),
         (0x08, &[0], "h_blocks", 0),
@@ -263,6 +261,7 @@ fn impossible_fields_are_named_with_their_value() {
         // The values end with the block, and the first is the last.
         (0x22, &[0xf9, 0x0f], "e_value_size", 5),
         (0x22, &[0xff, 0xff], "e_value_size", 5),
+        (0x24, &[30], "e_value_inum", 30),
         (0x28, &[9], "e_value_size", 9),
         (0x28, &[0xff; 4], "e_value_size", 0xffff_ffff),
         (0x2c, &[0xff; 4], "e_hash", 0xffff_ffff),
@@ -275,12 +274,6 @@ fn impossible_fields_are_named_with_their_value() {
             "{offset:#x} {value:x?}"
         );
     }
-    let inode_of_value = with(0x24, &[30]).unwrap_err();
-    assert_eq!(
-        inode_of_value,
-        Error::Unsupported(Unsupported::Incompat(Incompat::EA_INODE))
-    );
-    assert_eq!(inode_of_value.to_string(), "unsupported features: ea_inode");
 }
 
 #[test]

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Extended attributes: those in the inode, then those in its block.
+//!
+//! They are read from the buffer cache each time, and copied before they are looked at. Each of the
+//! two places is then consistent in itself. For both together a reader will need, once attributes
+//! are written, a lock of the inode's own: of `i_rwsem`, which C takes around a change, a reader
+//! does not know whether its caller has it.
+//!
+//! The checksum of the inode, and that of the block, are verified at each reading, and so is the
+//! hash of each attribute. The hash of the whole block, `h_hash`, is for finding blocks of like
+//! contents; nothing that is read depends on it, and neither ext4 nor `e2fsck` verifies it.
+//!
+//! Access control lists have handlers in the VFS, which asks [`acl`](super::acl) for them. Here
+//! they are listed only.
+
+use super::{
+    inode::read_bytes,
+    metadata::{
+        self,
+        At,
+        MetaBlock, //
+    },
+    Inode, KernelCrc32c, Stablefs,
+};
+use crate::{
+    kernel::{
+        capability, errno,
+        xattr::{
+            self,
+            Buffer,
+            Handler,
+            Handlers, //
+        },
+    },
+    ondisk::{
+        self,
+        xattr::{
+            Prefix,
+            Xattrs, //
+        },
+    },
+};
+use ::kernel::prelude::*;
+use core::ops::ControlFlow;
+
+/// What handles all but access control lists.
+pub(super) const HANDLERS: Handlers<Stablefs> = Handlers::new(&[
+    Handler::new::<User>(),
+    Handler::new::<Trusted>(),
+    Handler::new::<Security>(),
+    Handler::new::<Hurd>(),
+    Handler::END,
+]);
+
+struct User;
+
+impl xattr::Operations for User {
+    type FileSystem = Stablefs;
+
+    const PREFIX: &'static CStr = c"user.";
+
+    fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
+        get(inode, Prefix::USER, name.to_bytes(), |bytes| {
+            value.push(bytes)
+        })
+    }
+}
+
+struct Trusted;
+
+impl xattr::Operations for Trusted {
+    type FileSystem = Stablefs;
+
+    const PREFIX: &'static CStr = c"trusted.";
+
+    fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
+        get(inode, Prefix::TRUSTED, name.to_bytes(), |bytes| {
+            value.push(bytes)
+        })
+    }
+}
+
+struct Security;
+
+impl xattr::Operations for Security {
+    type FileSystem = Stablefs;
+
+    const PREFIX: &'static CStr = c"security.";
+
+    fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
+        get(inode, Prefix::SECURITY, name.to_bytes(), |bytes| {
+            value.push(bytes)
+        })
+    }
+}
+
+struct Hurd;
+
+impl xattr::Operations for Hurd {
+    type FileSystem = Stablefs;
+
+    const PREFIX: &'static CStr = c"gnu.";
+
+    fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
+        get(inode, Prefix::HURD, name.to_bytes(), |bytes| {
+            value.push(bytes)
+        })
+    }
+}
+
+/// Gives the value of an attribute to `take`.
+///
+/// # Errors
+///
+/// `ENODATA` if there is none; what reading and checking the attributes says, or `take` does.
+pub(super) fn get<R>(
+    inode: &Inode,
+    prefix: Prefix,
+    name: &[u8],
+    take: impl FnOnce(&[u8]) -> Result<R>,
+) -> Result<R> {
+    let mut take = Some(take);
+    let found = visit(inode, |xattrs| {
+        let taken = xattrs
+            .get(prefix, name)
+            .and_then(|value| Some(take.take()?(value)));
+        match taken {
+            Some(taken) => Ok(ControlFlow::Break(taken?)),
+            None => Ok(ControlFlow::Continue(())),
+        }
+    })?;
+    match found {
+        ControlFlow::Break(taken) => Ok(taken),
+        ControlFlow::Continue(()) => Err(errno::enodata()),
+    }
+}
+
+/// Lists the names of all attributes that the current task may know of.
+pub(super) fn list(inode: &Inode, names: &mut Buffer<'_>) -> Result {
+    let shown = Shown {
+        acls: inode.sb().is_posixacl(),
+        trusted: capability::is_sys_admin(),
+    };
+    let _ = visit(inode, |xattrs| {
+        for xattr in &xattrs {
+            if let Some(prefix) = shown.text(xattr.prefix()) {
+                names.push(prefix.as_bytes())?;
+                names.push(xattr.name())?;
+                names.push(&[0])?;
+            }
+        }
+        Ok(ControlFlow::<()>::Continue(()))
+    })?;
+    Ok(())
+}
+
+/// Which attributes are listed.
+struct Shown {
+    acls: bool,
+    trusted: bool,
+}
+
+impl Shown {
+    fn text(&self, prefix: Prefix) -> Option<&'static str> {
+        let shown = match prefix {
+            Prefix::USER | Prefix::SECURITY | Prefix::HURD => true,
+            Prefix::POSIX_ACL_ACCESS | Prefix::POSIX_ACL_DEFAULT => self.acls,
+            Prefix::TRUSTED => self.trusted,
+            _ => false,
+        };
+        prefix.text().filter(|_| shown)
+    }
+}
+
+/// Shows the attributes in the inode, then those in its block, to `look`, until that breaks.
+fn visit<R>(
+    inode: &Inode,
+    mut look: impl FnMut(Xattrs<'_>) -> Result<ControlFlow<R>>,
+) -> Result<ControlFlow<R>> {
+    let (sb, ino) = (inode.sb(), inode.ino());
+    let volume = sb.volume();
+    let blame = |error| metadata::blame(sb, At::inode(ino), error);
+    let bytes = read_bytes(sb, ino)?;
+    let disk = ondisk::Inode::parse::<KernelCrc32c>(volume, ino, &bytes).map_err(blame)?;
+    let Some(disk) = disk else {
+        return Err(metadata::corrupt(
+            sb,
+            At::inode(ino),
+            format_args!("is free on the disk"),
+        ));
+    };
+    if let Some(xattrs) = Xattrs::in_inode(&disk, &bytes).map_err(blame)? {
+        if let ControlFlow::Break(value) = look(xattrs)? {
+            return Ok(ControlFlow::Break(value));
+        }
+    }
+    let Some(pblk) = inode.disk().xattr_block() else {
+        return Ok(ControlFlow::Continue(()));
+    };
+    let block = MetaBlock::read(sb, volume, ino, pblk)?;
+    let xattrs = Xattrs::in_block::<KernelCrc32c>(volume, pblk, block.block()?)
+        .map_err(|error| metadata::blame(sb, At::block(ino, pblk), error))?;
+    look(xattrs)
+}
