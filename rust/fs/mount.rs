@@ -216,7 +216,6 @@ fn params(volume: &Superblock) -> Params {
         time_max,
         uuid: volume.uuid(),
         i_version: true,
-        posixacl: true,
     }
 }
 

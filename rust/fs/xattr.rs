@@ -61,9 +61,7 @@ impl xattr::Operations for User {
     const PREFIX: &'static CStr = c"user.";
 
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get(inode, Prefix::USER, name.to_bytes(), |bytes| {
-            value.push(bytes)
-        })
+        get_user(inode, Prefix::USER, name, value)
     }
 }
 
@@ -103,10 +101,16 @@ impl xattr::Operations for Hurd {
     const PREFIX: &'static CStr = c"gnu.";
 
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get(inode, Prefix::HURD, name.to_bytes(), |bytes| {
-            value.push(bytes)
-        })
+        get_user(inode, Prefix::HURD, name, value)
     }
+}
+
+/// Gives the value of an attribute of a kind that the mounter may have switched off.
+fn get_user(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) -> Result {
+    if !inode.sb().volume().options().user_xattr() {
+        return Err(errno::eopnotsupp());
+    }
+    get(inode, prefix, name.to_bytes(), |bytes| value.push(bytes))
 }
 
 /// Gives the value of an attribute to `take`.
@@ -138,8 +142,10 @@ pub(super) fn get<R>(
 
 /// Lists the names of all attributes that the current task may know of.
 pub(super) fn list(inode: &Inode, names: &mut Buffer<'_>) -> Result {
+    let options = inode.sb().volume().options();
     let shown = Shown {
-        acls: inode.sb().is_posixacl(),
+        user: options.user_xattr(),
+        acls: options.acl(),
         trusted: capability::is_sys_admin(),
     };
     let _ = visit(inode, |xattrs| {
@@ -157,6 +163,7 @@ pub(super) fn list(inode: &Inode, names: &mut Buffer<'_>) -> Result {
 
 /// Which attributes are listed.
 struct Shown {
+    user: bool,
     acls: bool,
     trusted: bool,
 }
@@ -164,7 +171,8 @@ struct Shown {
 impl Shown {
     fn text(&self, prefix: Prefix) -> Option<&'static str> {
         let shown = match prefix {
-            Prefix::USER | Prefix::SECURITY | Prefix::HURD => true,
+            Prefix::SECURITY => true,
+            Prefix::USER | Prefix::HURD => self.user,
             Prefix::POSIX_ACL_ACCESS | Prefix::POSIX_ACL_DEFAULT => self.acls,
             Prefix::TRUSTED => self.trusted,
             _ => false,

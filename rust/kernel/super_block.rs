@@ -73,18 +73,10 @@ impl OnDevice {
 
     /// Whether it is, or is to be, mounted read-only.
     pub(crate) fn sb_rdonly(&self) -> bool {
-        self.s_flags() & bindings::SB_RDONLY != 0
-    }
-
-    /// Whether files can have access control lists.
-    pub(crate) fn is_posixacl(&self) -> bool {
-        self.s_flags() & bindings::SB_POSIXACL != 0
-    }
-
-    fn s_flags(&self) -> c_ulong {
         // SAFETY: Valid by the type invariants. C changes the flags with `s_umount` held, and reads
         // them without.
-        unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() }
+        let s_flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
+        s_flags & bindings::SB_RDONLY != 0
     }
 
     /// Bytes of the largest file.
@@ -165,19 +157,15 @@ pub(crate) struct Params {
     pub(crate) uuid: [u8; 16],
     /// Whether inodes count their changes (`SB_I_VERSION`).
     pub(crate) i_version: bool,
-    /// Whether files can have access control lists (`SB_POSIXACL`).
-    pub(crate) posixacl: bool,
 }
 
 impl Params {
     fn flags(&self) -> c_ulong {
-        [
-            (self.i_version, bindings::SB_I_VERSION),
-            (self.posixacl, bindings::SB_POSIXACL),
-        ]
-        .into_iter()
-        .filter_map(|(is_set, bit)| is_set.then_some(bit))
-        .fold(0, |bits, bit| bits | bit)
+        if self.i_version {
+            bindings::SB_I_VERSION
+        } else {
+            0
+        }
     }
 }
 
