@@ -3,7 +3,11 @@
 //! Inodes of the disk as inodes of the VFS.
 
 use super::{
-    aops, dir, file,
+    aops::{
+        self,
+        Unreadable, //
+    },
+    dir, file,
     metadata::{
         self,
         At, //
@@ -22,6 +26,7 @@ use crate::{
             Special,
             Time, //
         },
+        iomap::Fiemap, //
     },
     ondisk::{
         self,
@@ -45,9 +50,16 @@ use ::kernel::{
 pub(crate) struct InodeInfo {
     /// As it was read.
     disk: ondisk::Inode,
+    /// Where reading ahead has failed.
+    unreadable: Unreadable,
 }
 
 impl Inode {
+    /// Where reading ahead has failed.
+    pub(super) fn unreadable(&self) -> &Unreadable {
+        &self.data().unreadable
+    }
+
     /// The inode as it was read.
     pub(super) fn disk(&self) -> &ondisk::Inode {
         &self.data().disk
@@ -65,6 +77,10 @@ pub(super) struct InodeOperations;
 #[vtable]
 impl crate::kernel::inode::Operations for InodeOperations {
     type FileSystem = Stablefs;
+
+    fn fiemap(inode: &Inode, fieinfo: Fiemap<'_>) -> Result {
+        file::fiemap(inode, fieinfo)
+    }
 }
 
 /// The inode of that number, which has to be in use and to have a name.
@@ -86,8 +102,14 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?
         .filter(|disk| disk.links() > 0)
         .ok_or(errno::estale())?;
-    let params = params(&disk)?;
-    Ok(new.fill(params, InodeInfo { disk }))
+    let params = params(sb, &disk)?;
+    Ok(new.fill(
+        params,
+        InodeInfo {
+            disk,
+            unreadable: Unreadable::new(),
+        },
+    ))
 }
 
 /// The bytes of an inode, from the inode table.
@@ -121,10 +143,12 @@ fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> P
     }
 }
 
-fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
+fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
+    let dax = sb.volume().dax().is_for(sb, disk);
     let ops = Ops::new::<InodeOperations>;
     let kind = match (disk.file_type(), disk.content()) {
         (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
+        (Type::Regular, _) if dax => Kind::Regular(ops(), file::ops(), aops::dax_ops()),
         (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
         (Type::Symlink, Content::Target(target)) => {
             Kind::Symlink(Ops::simple_symlink(), c_string(target.bytes())?)
@@ -155,7 +179,7 @@ fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
             immutable: has(ondisk::inode::Flags::IMMUTABLE),
             noatime: has(ondisk::inode::Flags::NOATIME),
             dirsync: has(ondisk::inode::Flags::DIRSYNC),
-            dax: false,
+            dax,
         },
     })
 }

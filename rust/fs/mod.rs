@@ -20,6 +20,10 @@
 //! | [`iomap`] | the same, for reading |
 //! | [`file`] | regular files, opened |
 //! | [`aops`] | their pages |
+//! | [`dio`] | the same without a page cache |
+//! | [`dax`] | and in the memory that they are in |
+//! | [`locks`] | every lock, and the order |
+//! | [`read_error`] | data that a reader did not get |
 //! | [`namei`] | names, looked up |
 //! | [`htree`] | the leaves of an indexed directory |
 //! | [`dir`] | directories, read |
@@ -35,6 +39,7 @@
 
 mod aops;
 mod dax;
+mod dio;
 mod dir;
 mod file;
 mod groups;
@@ -42,11 +47,13 @@ mod htree;
 mod inode;
 mod iomap;
 mod journal;
+mod locks;
 mod map;
 mod metadata;
 mod mount;
 mod namei;
 mod options;
+mod read_error;
 mod refusal;
 mod sops;
 mod volume;

@@ -133,7 +133,7 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     let journal = Journal::find(sb, &superblock)?;
     let groups = Groups::read(sb, &superblock, journal.as_ref())?;
     let options = Options::new(given, &superblock);
-    Ok(Volume::new(superblock, options, groups))
+    Volume::new(sb, superblock, options, groups).map_err(|_| Refusal::NoMemory)
 }
 
 /// The root directory.

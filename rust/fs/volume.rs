@@ -3,12 +3,20 @@
 //! What is kept for a mounted volume.
 
 use super::{
+    dax::Dax,
     groups::Groups,
     options::Options,
     zones::Zones,
     SuperBlock, //
 };
-use crate::ondisk;
+use crate::{
+    kernel::{
+        integrity::Verifier,
+        super_block::OnDevice, //
+    },
+    ondisk, //
+};
+use ::kernel::prelude::*;
 use core::{
     fmt,
     ops::Deref, //
@@ -19,15 +27,39 @@ pub(crate) struct Volume {
     superblock: ondisk::Superblock,
     options: Options,
     groups: Groups,
+    dax: Dax,
+    verifier: Option<Verifier>,
 }
 
 impl Volume {
-    pub(super) fn new(superblock: ondisk::Superblock, options: Options, groups: Groups) -> Self {
-        Self {
+    /// A volume on the device of `sb`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(
+        sb: &OnDevice,
+        superblock: ondisk::Superblock,
+        options: Options,
+        groups: Groups,
+    ) -> Result<Self> {
+        Ok(Self {
+            dax: Dax::new(sb, superblock.block_size(), options.dax),
+            verifier: Verifier::new(sb)?,
             superblock,
             options,
             groups,
-        }
+        })
+    }
+
+    /// What it has of DAX.
+    pub(super) fn dax(&self) -> &Dax {
+        &self.dax
+    }
+
+    /// What verifies reads of data, on a device with protection information.
+    pub(super) fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.as_ref()
     }
 
     /// Blocks that hold the format's own structures.

@@ -15,7 +15,9 @@ use super::{
         Dentry,
         Unhashed, //
     },
-    file, ret,
+    file,
+    iomap::Fiemap,
+    ret,
     super_block::SuperBlock,
     vfs::{
         FileSystem,
@@ -445,6 +447,15 @@ pub(crate) trait Operations: Sized + 'static {
     ) -> Result<Option<Dentry<Self::FileSystem>>> {
         Err(ENOTDIR)
     }
+
+    /// Tells a caller of `FIEMAP` where the data of the file are.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    fn fiemap(_inode: &Inode<Self::FileSystem>, _fieinfo: Fiemap<'_>) -> Result {
+        Err(ENOTTY)
+    }
 }
 
 /// The table of the operations of an inode.
@@ -474,8 +485,29 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
+        fiemap: if U::HAS_FIEMAP {
+            Some(Self::fiemap)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is of type `U::FileSystem`, and `fieinfo` the caller's alone.
+    unsafe extern "C" fn fiemap(
+        inode: *mut bindings::inode,
+        fieinfo: *mut bindings::fiemap_extent_info,
+        start: u64,
+        len: u64,
+    ) -> c_int {
+        // SAFETY: By the contract of this function; bad inodes have other operations.
+        let inode = unsafe { Inode::from_raw(inode) };
+        // SAFETY: By the contract of this function.
+        let fieinfo = unsafe { Fiemap::from_raw(fieinfo, start, len) };
+        ret::int(U::fiemap(inode, fieinfo))
+    }
 
     /// # Safety
     ///
