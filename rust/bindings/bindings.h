@@ -21,7 +21,11 @@
 #include <uapi/linux/posix_acl.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */
+static const unsigned int STABLEFS_CONST_FMODE_CAN_ODIRECT = (__force unsigned int)FMODE_CAN_ODIRECT;
 static const unsigned int STABLEFS_CONST_FMODE_NOWAIT = (__force unsigned int)FMODE_NOWAIT;
+static const unsigned int STABLEFS_CONST_FOP_BUFFER_RASYNC = (__force unsigned int)FOP_BUFFER_RASYNC;
+static const unsigned int STABLEFS_CONST_FOP_MMAP_SYNC = (__force unsigned int)FOP_MMAP_SYNC;
+static const unsigned int STABLEFS_CONST_IOCB_NOWAIT = (__force unsigned int)IOCB_NOWAIT;
 static const unsigned long STABLEFS_CONST_SB_I_VERSION = SB_I_VERSION;
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;

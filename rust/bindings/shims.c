@@ -7,7 +7,10 @@
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
+#include <linux/dax.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/fserror.h>
 #include <linux/iversion.h>
 #include <linux/pagemap.h>
 #include <linux/posix_acl.h>
@@ -16,6 +19,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/workqueue.h>
 
 struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 					   struct kmem_cache *cache)
@@ -23,9 +27,20 @@ struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
 }
 
+/* Whether what is on a block device can be accessed as memory. */
+bool stablefs_shim_bdev_dax(struct block_device *bdev)
+{
+	return blk_queue_dax(bdev_get_queue(bdev));
+}
+
 unsigned int stablefs_shim_bdev_dma_alignment(struct block_device *bdev)
 {
 	return bdev_dma_alignment(bdev);
+}
+
+bool stablefs_shim_bdev_has_integrity_csum(struct block_device *bdev)
+{
+	return bdev_has_integrity_csum(bdev);
 }
 
 unsigned int stablefs_shim_bdev_logical_block_size(struct block_device *bdev)
@@ -48,9 +63,21 @@ bool stablefs_shim_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
+void stablefs_shim_cond_resched(void)
+{
+	cond_resched();
+}
+
 struct inode *stablefs_shim_d_inode(const struct dentry *dentry)
 {
 	return d_inode(dentry);
+}
+
+bool stablefs_shim_daxdev_mapping_supported(const struct vm_area_desc *desc,
+					    const struct inode *inode,
+					    struct dax_device *dax_dev)
+{
+	return daxdev_mapping_supported(desc, inode, dax_dev);
 }
 
 const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
@@ -74,6 +101,11 @@ bool stablefs_shim_dir_emit(struct dir_context *ctx, const char *name,
 	return dir_emit(ctx, name, namelen, ino, type);
 }
 
+void stablefs_shim_fiemap_clear_cache(struct fiemap_extent_info *info)
+{
+	info->fi_flags &= ~FIEMAP_FLAG_CACHE;
+}
+
 void stablefs_shim_file_accessed(struct file *file)
 {
 	file_accessed(file);
@@ -87,9 +119,55 @@ bool stablefs_shim_file_is_32bit_api(const struct file *file)
 	return in_compat_syscall();
 }
 
-struct inode *stablefs_shim_folio_inode(const struct folio *folio)
+void stablefs_shim_filemap_invalidate_lock_shared(struct address_space *mapping)
 {
-	return folio->mapping->host;
+	filemap_invalidate_lock_shared(mapping);
+}
+
+void stablefs_shim_filemap_invalidate_unlock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_unlock_shared(mapping);
+}
+
+/* Not that of an anonymous folio, and null once the folio is removed from its file. */
+struct address_space *stablefs_shim_folio_mapping_raw(const struct folio *folio)
+{
+	return READ_ONCE(folio->mapping);
+}
+
+loff_t stablefs_shim_folio_pos(const struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+size_t stablefs_shim_folio_size(const struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+bool stablefs_shim_folio_test_dirty_or_writeback(const struct folio *folio)
+{
+	return folio_test_dirty(folio) || folio_test_writeback(folio);
+}
+
+bool stablefs_shim_folio_test_large(const struct folio *folio)
+{
+	return folio_test_large(folio);
+}
+
+bool stablefs_shim_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+int stablefs_shim_folio_wait_locked_killable(struct folio *folio)
+{
+	return folio_wait_locked_killable(folio);
+}
+
+void stablefs_shim_fserror_report_data_lost(struct inode *inode, loff_t pos, u64 len)
+{
+	fserror_report_data_lost(inode, pos, len, GFP_NOFS);
 }
 
 void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
@@ -113,6 +191,11 @@ void stablefs_shim_init_special_inode(struct inode *inode, umode_t mode,
 	init_special_inode(inode, mode, MKDEV(major, minor));
 }
 
+void stablefs_shim_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
 /* A slab for inodes; ctor initialises each when its memory is first taken. */
 struct kmem_cache *stablefs_shim_inode_cache_create(const char *name,
 						    unsigned int size,
@@ -121,6 +204,11 @@ struct kmem_cache *stablefs_shim_inode_cache_create(const char *name,
 {
 	return kmem_cache_create(name, size, align,
 				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
+}
+
+void stablefs_shim_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
 }
 
 void stablefs_shim_inode_set_atime(struct inode *inode, s64 sec, u32 nsec)
@@ -157,6 +245,16 @@ void stablefs_shim_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec)
 unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
 {
 	return inode_state_read_once(inode);
+}
+
+bool stablefs_shim_inode_trylock_shared(struct inode *inode)
+{
+	return inode_trylock_shared(inode);
+}
+
+void stablefs_shim_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
 }
 
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
@@ -215,6 +313,16 @@ bool stablefs_shim_ratelimit(void)
 	return ___ratelimit(&rs, KBUILD_MODNAME);
 }
 
+size_t stablefs_shim_readahead_length(const struct readahead_control *rac)
+{
+	return readahead_length(rac);
+}
+
+loff_t stablefs_shim_readahead_pos(const struct readahead_control *rac)
+{
+	return readahead_pos(rac);
+}
+
 struct buffer_head *stablefs_shim_sb_bread(struct super_block *sb, sector_t block)
 {
 	return sb_bread(sb, block);
@@ -247,4 +355,9 @@ void stablefs_shim_super_set_uuid(struct super_block *sb, const u8 *uuid,
 				  unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);
+}
+
+void stablefs_shim_vma_desc_set_hugepage(struct vm_area_desc *desc)
+{
+	vma_desc_set_flags(desc, VMA_HUGEPAGE_BIT);
 }

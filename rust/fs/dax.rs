@@ -1,15 +1,196 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which files are accessed without the page cache.
+//! Files that are accessed in the memory that they are in.
+//!
+//! Behind the end of a file, up to the end of its last page, a mapping shows what is on the disk.
+//! Whoever writes to the file, or makes it shorter, has to leave zeroes there: the kernel's ext4
+//! does, and so has everyone who mounts a volume with DAX. (In the page cache it is the reader who
+//! puts zeroes there.)
 
-/// What the mounter wants.
+use super::{
+    iomap,
+    read_error,
+    Stablefs, //
+};
+use crate::{
+    kernel::{
+        self,
+        dax::{
+            Device,
+            Unsupported, //
+        },
+        fserror,
+        kiocb,
+        log,
+        super_block::OnDevice,
+        vm, //
+    },
+    ondisk::{
+        self,
+        inode::{
+            Flags,
+            Type, //
+        },
+        BlockSize,
+    },
+};
+use ::kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+use core::fmt;
+
+/// For which files DAX is wanted (`dax=`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum DaxMode {
-    /// All files.
+    /// For all.
     Always,
-    /// None.
+    /// For none.
     Never,
-    /// Those whose own flag says so.
+    /// For those that say so themselves.
     #[default]
     Inode,
+}
+
+impl DaxMode {
+    /// Whether DAX is wanted for an inode.
+    pub(super) fn wants(self, inode: &ondisk::Inode) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Inode => inode.flags().contains(Flags::DAX),
+        }
+    }
+}
+
+/// Why there is no DAX for a volume.
+enum Obstacle {
+    /// Its blocks are no pages.
+    BlockSize(BlockSize),
+    /// The block device has none.
+    Device(Unsupported),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BlockSize(size) => {
+                let bytes = size.bytes();
+                write!(f, "blocks have {bytes} bytes, pages {PAGE_SIZE}")
+            }
+            Self::Device(why) => why.fmt(f),
+        }
+    }
+}
+
+/// What a volume has of DAX.
+pub(super) struct Dax {
+    mode: DaxMode,
+    device: Result<Device, Obstacle>,
+    /// Whether the log says of the obstacle.
+    told: Atomic<bool>,
+}
+
+impl Dax {
+    /// Looks for what DAX needs. If it is wanted for all files, and something lacks, the log says
+    /// what.
+    pub(super) fn new(sb: &OnDevice, block_size: BlockSize, mode: DaxMode) -> Self {
+        let device = if usize::try_from(block_size.bytes().get()) == Ok(PAGE_SIZE) {
+            Device::fs_dax_get_by_bdev(sb).map_err(Obstacle::Device)
+        } else {
+            Err(Obstacle::BlockSize(block_size))
+        };
+        let dax = Self {
+            mode,
+            device,
+            told: Atomic::new(false),
+        };
+        if mode == DaxMode::Always {
+            dax.tell(sb);
+        }
+        dax
+    }
+
+    /// The device, if there is one.
+    pub(super) fn device(&self) -> Option<&Device> {
+        self.device.as_ref().ok()
+    }
+
+    /// Whether an inode of the volume `sb` is to be accessed with DAX. The first time that this
+    /// fails for want of a device, the log says why.
+    pub(super) fn is_for(&self, sb: &OnDevice, inode: &ondisk::Inode) -> bool {
+        let otherwise = [
+            Flags::ENCRYPT,
+            Flags::INLINE_DATA,
+            Flags::JOURNAL_DATA,
+            Flags::VERITY,
+        ];
+        if inode.file_type() != Type::Regular
+            || !self.mode.wants(inode)
+            || otherwise.iter().any(|flag| inode.flags().contains(*flag))
+        {
+            return false;
+        }
+        self.tell(sb);
+        self.device.is_ok()
+    }
+
+    fn tell(&self, sb: &OnDevice) {
+        if let Err(obstacle) = &self.device {
+            if !self.told.xchg(true, Relaxed) {
+                log::warn(sb, format_args!("DAX is not used: {obstacle}"));
+            }
+        }
+    }
+}
+
+/// Reads from the memory that a file is in.
+///
+/// # Errors
+///
+/// What the system call shall return; nothing was read then.
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn read(read: kiocb::Read<'_, Stablefs>) -> Result<usize> {
+    let (file, pos, len) = (read.file(), read.pos(), read.len());
+    let mut read = read.lock_shared()?;
+    let result = kernel::dax::iomap_rw::<iomap::Operations>(&mut read);
+    drop(read);
+    file.file_accessed();
+    result.map_err(|error| {
+        let inode = file.inode();
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        let told = read_error::report(inode, pos, len, error);
+        if error == EIO {
+            fserror::report_data_lost(inode, pos, len);
+        }
+        told
+    })
+}
+
+/// Operations on mappings of files.
+pub(super) struct VmOperations;
+
+impl vm::Operations for VmOperations {
+    type FileSystem = Stablefs;
+
+    fn huge_fault(fault: vm::Fault<'_, Stablefs>, order: vm::Order) -> vm::FaultResult {
+        let (inode, pos) = (fault.inode(), fault.pos());
+        let fault = fault.filemap_invalidate_lock_shared();
+        let result = kernel::dax::iomap_fault::<iomap::Operations>(&fault, order);
+        drop(fault);
+        // Behind the end of the file there is nothing to lose.
+        if result.is_sigbus() && pos < inode.i_size_read() {
+            let len = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
+            read_error::report(inode, pos, len, EIO);
+            fserror::report_data_lost(inode, pos, len);
+        }
+        result
+    }
 }

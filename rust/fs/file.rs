@@ -3,9 +3,12 @@
 //! Regular files.
 
 use super::{
+    dax,
+    dio,
     ioctl,
     iomap,
     File,
+    Inode,
     Stablefs, //
 };
 use crate::{
@@ -20,7 +23,10 @@ use crate::{
         kiocb,
         vm, //
     },
-    ondisk::inode::Flags,
+    ondisk::inode::{
+        Flags,
+        Type, //
+    },
 };
 use ::kernel::{
     prelude::*,
@@ -49,16 +55,32 @@ impl file::Operations for Operations {
         }
         file.generic_file_open()?;
         file.set_nowait();
+        file.set_can_odirect();
         Ok(())
     }
 
     fn read_iter(read: kiocb::Read<'_, Stablefs>) -> Result<usize> {
-        read.generic_file_read_iter()
+        if read.inode().is_dax() {
+            dax::read(read)
+        } else if read.is_direct() {
+            dio::read(read)
+        } else {
+            read.generic_file_read_iter()
+        }
     }
 
     fn mmap_prepare(desc: vm::AreaDesc<'_, Stablefs>) -> Result {
+        let inode = desc.file().inode();
+        let device = inode.sb().volume().dax().device();
+        if !desc.daxdev_mapping_supported(device) {
+            return Err(errno::eopnotsupp());
+        }
         desc.file().file_accessed();
-        desc.set_page_cache();
+        if inode.is_dax() {
+            desc.set_ops::<dax::VmOperations>();
+        } else {
+            desc.set_page_cache();
+        }
         Ok(())
     }
 
@@ -66,8 +88,14 @@ impl file::Operations for Operations {
         let inode = file.inode();
         let maxbytes = inode.sb().s_maxbytes();
         let pos = match whence {
-            Whence::SEEK_DATA => kernel::iomap::seek_data::<iomap::Operations>(inode, pos)?,
-            Whence::SEEK_HOLE => kernel::iomap::seek_hole::<iomap::Operations>(inode, pos)?,
+            Whence::SEEK_DATA => {
+                let _lock = inode.inode_lock_shared();
+                kernel::iomap::seek_data::<iomap::Operations>(inode, pos)?
+            }
+            Whence::SEEK_HOLE => {
+                let _lock = inode.inode_lock_shared();
+                kernel::iomap::seek_hole::<iomap::Operations>(inode, pos)?
+            }
             _ => {
                 let eof = i64::try_from(inode.i_size_read()).map_err(|_| EINVAL)?;
                 return file.generic_file_llseek_size(pos, whence, maxbytes, eof);
@@ -75,6 +103,20 @@ impl file::Operations for Operations {
         };
         file.vfs_setpos(pos, maxbytes)
     }
+}
+
+/// Tells a caller of `FIEMAP` where the data of a regular file, or of a directory, are.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` for other inodes, which have none; what the system call shall return.
+pub(super) fn fiemap(inode: &Inode, mut fieinfo: kernel::iomap::Fiemap<'_>) -> Result {
+    if !matches!(inode.disk().file_type(), Type::Regular | Type::Directory) {
+        return Err(errno::eopnotsupp());
+    }
+    fieinfo.ignore_cache();
+    let _lock = inode.inode_lock_shared();
+    kernel::iomap::fiemap::<iomap::Operations>(inode, fieinfo)
 }
 
 /// Operations on open files.

@@ -3,7 +3,11 @@
 //! Inodes of the disk as inodes of the VFS.
 
 use super::{
-    acl, aops,
+    acl,
+    aops::{
+        self,
+        Unreadable, //
+    },
     attr::{
         self,
         time, //
@@ -34,6 +38,7 @@ use crate::{
             Params,
             Special, //
         },
+        iomap::Fiemap,
         posix_acl::{
             self,
             PosixAcl, //
@@ -69,9 +74,16 @@ pub(crate) struct InodeInfo {
     disk: ondisk::Inode,
     /// What is known of where its blocks are, once somebody asked.
     extent_map: SetOnce<Arc<ExtentMap>>,
+    /// Where reading ahead has failed.
+    unreadable: Unreadable,
 }
 
 impl Inode {
+    /// Where reading ahead has failed.
+    pub(super) fn unreadable(&self) -> &Unreadable {
+        &self.data().unreadable
+    }
+
     /// The inode as it was read.
     pub(super) fn disk(&self) -> &ondisk::Inode {
         &self.data().disk
@@ -110,6 +122,10 @@ impl crate::kernel::inode::Operations for InodeOperations {
     fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
         attr::fileattr_get(inode, fa)
     }
+
+    fn fiemap(inode: &Inode, fieinfo: Fiemap<'_>) -> Result {
+        file::fiemap(inode, fieinfo)
+    }
 }
 
 /// The inode of that number, which has to be in use and to have a name.
@@ -131,10 +147,11 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?
         .filter(|disk| disk.links() > 0)
         .ok_or(errno::estale())?;
-    let params = params(&disk)?;
+    let params = params(sb, &disk)?;
     let info = InodeInfo {
         disk,
         extent_map: SetOnce::new(),
+        unreadable: Unreadable::new(),
     };
     Ok(new.fill(params, info))
 }
@@ -197,10 +214,12 @@ pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
     }
 }
 
-fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
+fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
+    let dax = sb.volume().dax().is_for(sb, disk);
     let ops = Ops::new::<InodeOperations>;
     let kind = match (disk.file_type(), disk.content()) {
         (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
+        (Type::Regular, _) if dax => Kind::Regular(ops(), file::ops(), aops::dax_ops()),
         (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
         (Type::Symlink, content) => Kind::Symlink(
             Ops::new::<symlink::Operations>(),
@@ -237,7 +256,7 @@ fn params(disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
             immutable: has(ondisk::inode::Flags::IMMUTABLE),
             noatime: has(ondisk::inode::Flags::NOATIME),
             dirsync: has(ondisk::inode::Flags::DIRSYNC),
-            dax: false,
+            dax,
         },
     })
 }

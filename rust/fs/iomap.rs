@@ -3,18 +3,23 @@
 //! The extent map, as iomap wants it.
 
 use super::{
+    dio,
     map::{
         self,
         State, //
     },
     Inode,
-    Stablefs, //
+    Stablefs,
+    SuperBlock, //
 };
 use crate::{
     kernel::{
         buffer::BdevAddr,
+        integrity::Verifier,
         iomap::{
             self,
+            Addr,
+            FailedRead,
             Flags,
             Kind, //
         },
@@ -35,11 +40,12 @@ pub(super) struct Operations;
 impl iomap::Operations for Operations {
     type FileSystem = Stablefs;
 
-    fn iomap_begin(inode: &Inode, pos: u64, _len: u64, flags: Flags) -> Result<iomap::Mapping> {
+    fn iomap_begin(inode: &Inode, pos: u64, _len: u64, flags: Flags) -> Result<iomap::Mapping<'_>> {
         if flags.contains(Flags::WRITE) {
             return Err(EROFS);
         }
-        let block_size = inode.sb().volume().block_size();
+        let volume = inode.sb().volume();
+        let block_size = volume.block_size();
         let lblk = lblk_at(block_size, pos)?;
         let mapping = if flags.contains(Flags::NOWAIT) {
             map::lookup_cached(inode, lblk).ok_or(EAGAIN)?
@@ -51,6 +57,12 @@ impl iomap::Operations for Operations {
             map::Mapping::Extent(extent) => {
                 let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
                 let addr = addr_of(block_size, pblk)?;
+                let addr = if flags.contains(Flags::DAX) {
+                    let device = volume.dax().device().ok_or(EIO)?;
+                    Addr::Dax(device.addr(addr).ok_or(EIO)?)
+                } else {
+                    Addr::Bdev(addr)
+                };
                 match extent.state() {
                     State::Written => Kind::Written(addr),
                     State::Unwritten => Kind::Unwritten(addr),
@@ -70,6 +82,14 @@ impl iomap::Operations for Operations {
             )?,
             kind,
         })
+    }
+
+    fn verifier(sb: &SuperBlock) -> Option<&Verifier> {
+        sb.volume().verifier()
+    }
+
+    fn end_io(read: &FailedRead<'_, Stablefs>) -> Error {
+        dio::end_io(read)
     }
 }
 

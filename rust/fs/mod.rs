@@ -26,6 +26,10 @@
 //! | [`iomap`] | the same, for reading |
 //! | [`file`] | regular files, opened |
 //! | [`aops`] | their pages |
+//! | [`dio`] | the same without a page cache |
+//! | [`dax`] | and in the memory that they are in |
+//! | [`locks`] | every lock, and the order |
+//! | [`read_error`] | data that a reader did not get |
 //! | [`namei`] | names, looked up |
 //! | [`htree`] | the leaves of an indexed directory |
 //! | [`dir`] | directories, read |
@@ -43,6 +47,7 @@ mod acl;
 mod aops;
 mod attr;
 mod dax;
+mod dio;
 mod dir;
 mod export;
 mod file;
@@ -52,11 +57,13 @@ mod inode;
 mod ioctl;
 mod iomap;
 mod journal;
+mod locks;
 mod map;
 mod metadata;
 mod mount;
 mod namei;
 mod options;
+mod read_error;
 mod refusal;
 mod sops;
 mod symlink;

@@ -138,7 +138,7 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     let groups = Groups::read(sb, &superblock, journal.as_ref())?;
     let options = Options::new(given, &superblock);
     let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
-    Ok(Volume::new(superblock, options, groups, maps))
+    Volume::new(sb, superblock, options, groups, maps).map_err(|_| Refusal::NoMemory)
 }
 
 /// The root directory.

@@ -3,6 +3,7 @@
 //! What is kept for a mounted volume.
 
 use super::{
+    dax::Dax,
     groups::Groups,
     map::Maps,
     options::Options,
@@ -10,9 +11,14 @@ use super::{
     SuperBlock, //
 };
 use crate::{
-    kernel::shrinker::Registration,
+    kernel::{
+        integrity::Verifier,
+        shrinker::Registration,
+        super_block::OnDevice, //
+    },
     ondisk, //
 };
+use ::kernel::prelude::*;
 use core::{
     fmt,
     ops::Deref, //
@@ -24,21 +30,41 @@ pub(crate) struct Volume {
     options: Options,
     groups: Groups,
     maps: Registration<Maps>,
+    dax: Dax,
+    verifier: Option<Verifier>,
 }
 
 impl Volume {
+    /// A volume on the device of `sb`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn new(
+        sb: &OnDevice,
         superblock: ondisk::Superblock,
         options: Options,
         groups: Groups,
         maps: Registration<Maps>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        Ok(Self {
+            dax: Dax::new(sb, superblock.block_size(), options.dax),
+            verifier: Verifier::new(sb)?,
             superblock,
             options,
             groups,
             maps,
-        }
+        })
+    }
+
+    /// What it has of DAX.
+    pub(super) fn dax(&self) -> &Dax {
+        &self.dax
+    }
+
+    /// What verifies reads of data, on a device with protection information.
+    pub(super) fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.as_ref()
     }
 
     /// Blocks that hold the format's own structures.

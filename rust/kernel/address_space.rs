@@ -8,7 +8,6 @@
 use super::{
     folio,
     inode::Inode,
-    ret,
     vfs::FileSystemType, //
 };
 use crate::bindings;
@@ -31,7 +30,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// # Errors
     ///
     /// What the system call shall return, if no reading was begun.
-    fn read_folio(folio: folio::Locked<'_, Self::FileSystem>) -> Result<folio::BeingRead<'_>>;
+    fn read_folio(folio: folio::Locked<'_, Self::FileSystem>) -> Result<folio::Released<'_>>;
 
     /// Reads folios that nobody waits for yet. Those that are left get dropped.
     fn readahead(rac: Readahead<'_, Self::FileSystem>);
@@ -51,10 +50,36 @@ pub(crate) struct Readahead<'a, T>(
     PhantomData<&'a Inode<T>>,
 );
 
-impl<T> Readahead<'_, T> {
+impl<'a, T: FileSystemType> Readahead<'a, T> {
     /// The control, for use within `rust/kernel`.
     pub(super) fn as_ptr(&self) -> *mut bindings::readahead_control {
         self.0.as_ptr()
+    }
+
+    /// The file that they are a part of.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        // SAFETY: Valid by the type invariants; constant.
+        let mapping = unsafe { (*self.as_ptr()).mapping };
+        // SAFETY: Valid as above; constant.
+        let inode = unsafe { (*mapping).host };
+        // SAFETY: Folios of a file that is in use, by the type invariants.
+        unsafe { Inode::from_raw(inode) }
+    }
+
+    /// Where in the file they begin.
+    pub(crate) fn pos(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        let pos = unsafe { bindings::readahead_pos(self.as_ptr()) };
+        // CAST: never negative.
+        pos as u64
+    }
+
+    /// How many bytes they have.
+    pub(crate) fn len(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        let len = unsafe { bindings::readahead_length(self.as_ptr()) };
+        // CAST: to a type of at least as many bits.
+        len as u64
     }
 }
 
@@ -65,6 +90,11 @@ impl<T: FileSystemType> Ops<T> {
     /// Those of `U`.
     pub(crate) const fn new<U: Operations<FileSystem = T>>() -> Self {
         Self(&OperationsTable::<U>::TABLE, PhantomData)
+    }
+
+    /// Those of `U` for a file that is accessed without the page cache.
+    pub(crate) const fn new_dax<U: Operations<FileSystem = T>>() -> Self {
+        Self(&OperationsTable::<U>::DAX_TABLE, PhantomData)
     }
 
     /// Gives them to an inode.
@@ -105,6 +135,11 @@ impl<U: Operations> OperationsTable<U> {
         ..pin_init::zeroed()
     };
 
+    const DAX_TABLE: bindings::address_space_operations = bindings::address_space_operations {
+        bmap: Some(Self::bmap),
+        ..pin_init::zeroed()
+    };
+
     /// # Safety
     ///
     /// Called by mm only: `folio` is in the page cache of an inode of type `U::FileSystem`; both
@@ -117,7 +152,7 @@ impl<U: Operations> OperationsTable<U> {
         let folio = unsafe { NonNull::new_unchecked(folio) };
         // SAFETY: By the contract of this function.
         let folio = unsafe { folio::Locked::from_raw(folio) };
-        ret::int(U::read_folio(folio))
+        U::read_folio(folio).map_or_else(|error| error.to_errno(), folio::Released::into_raw)
     }
 
     /// # Safety

@@ -38,6 +38,26 @@ pub(crate) fn enametoolong() -> Error {
     new(bindings::ENAMETOOLONG)
 }
 
+/// Data do not match their protection information (`EILSEQ`, as the block layer has it).
+pub(crate) fn eilseq() -> Error {
+    new(bindings::EILSEQ)
+}
+
+/// Whether the block layer says so of data that a device did not read, or not rightly.
+pub(crate) fn is_read_error(error: Error) -> bool {
+    [
+        bindings::EIO,
+        bindings::EILSEQ,
+        bindings::ENODATA,
+        bindings::ENODEV,
+        bindings::ENOLINK,
+        bindings::EREMOTEIO,
+        bindings::ETIMEDOUT,
+    ]
+    .into_iter()
+    .any(|errno| new(errno) == error)
+}
+
 fn new(errno: u32) -> Error {
     // CAST: the numbers above are at most `MAX_ERRNO`, 4095.
     Error::from_errno(-(errno as c_int))

@@ -246,6 +246,11 @@ impl<T: FileSystemType> Opening<'_, T> {
         self.set_mode(bindings::FMODE_NOWAIT);
     }
 
+    /// Lets the page cache be left out (`O_DIRECT`): [`Operations::read_iter`] honours that.
+    pub(crate) fn set_can_odirect(&mut self) {
+        self.set_mode(bindings::FMODE_CAN_ODIRECT);
+    }
+
     fn set_mode(&mut self, mode: u32) {
         // SAFETY: Valid, and not known to anyone else, by the type invariants.
         unsafe { (*self.0.as_ptr()).f_mode |= mode };
@@ -309,6 +314,12 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
+        // For direct reads.
+        iopoll: if U::HAS_READ_ITER {
+            Some(bindings::iocb_bio_iopoll)
+        } else {
+            None
+        },
         mmap_prepare: if U::HAS_MMAP_PREPARE {
             Some(Self::mmap_prepare)
         } else {
@@ -321,6 +332,13 @@ impl<U: Operations> OperationsTable<U> {
         },
         // Nothing is ever dirty.
         fsync: Some(bindings::noop_fsync),
+        // Reads of the page cache take what is there without waiting, and a mapping with `MAP_SYNC`
+        // is for `mmap_prepare()` to refuse.
+        fop_flags: if U::HAS_MMAP_PREPARE {
+            bindings::FOP_BUFFER_RASYNC | bindings::FOP_MMAP_SYNC
+        } else {
+            0
+        },
         ..pin_init::zeroed()
     };
 

@@ -2,7 +2,7 @@
 
 //! Folios of the page cache.
 //!
-//! locked → being read → released (read or not, and no longer locked by us)
+//! locked → being read → released (read or not, and no longer locked by us); or locked → removed
 //!
 //! C header: [include/linux/pagemap.h](srctree/include/linux/pagemap.h)
 
@@ -11,6 +11,7 @@ use super::{
     vfs::FileSystemType, //
 };
 use crate::bindings;
+use ::kernel::prelude::*;
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
@@ -35,14 +36,71 @@ impl<'a, T: FileSystemType> Locked<'a, T> {
         Self(folio, PhantomData)
     }
 
-    /// The folio, for use within `rust/kernel`.
-    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
-        self.0.as_ptr()
+    /// The folio, whose lock somebody else gives back from now on.
+    pub(super) fn into_being_read(self) -> BeingRead<'a, T> {
+        let inode = self.inode();
+        let pos = self.pos();
+        let len = self.len();
+        // INVARIANT: As of `self`.
+        BeingRead {
+            folio: ManuallyDrop::new(self).0,
+            inode,
+            pos,
+            len,
+        }
     }
 
-    /// The folio, whose lock is the caller's to give back.
-    pub(super) fn into_raw(self) -> *mut bindings::folio {
-        ManuallyDrop::new(self).as_ptr()
+    /// The file that it is a part of.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        // SAFETY: In the page cache, and locked, by the type invariants.
+        let mapping = unsafe { bindings::folio_mapping_raw(self.0.as_ptr()) };
+        // SAFETY: Valid as above; constant.
+        let inode = unsafe { (*mapping).host };
+        // SAFETY: By the type invariants, for `'a`.
+        unsafe { Inode::from_raw(inode) }
+    }
+
+    /// Where in the file it begins.
+    pub(crate) fn pos(&self) -> u64 {
+        // SAFETY: In the page cache, and locked, by the type invariants.
+        let pos = unsafe { bindings::folio_pos(self.0.as_ptr()) };
+        // CAST: never negative.
+        pos as u64
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        let len = unsafe { bindings::folio_size(self.0.as_ptr()) };
+        // CAST: to a type of at least as many bits.
+        len as u64
+    }
+
+    /// Whether it is larger than a page.
+    pub(crate) fn is_large(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::folio_test_large(self.0.as_ptr()) }
+    }
+
+    /// Removes it from the page cache of a regular file, and has whoever waits for it look again.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it may not be removed.
+    pub(crate) fn remove(self) -> Result<Released<'a>> {
+        // SAFETY: Dirty or under writeback, or neither, it is valid and locked.
+        if unsafe { bindings::folio_test_dirty_or_writeback(self.0.as_ptr()) } {
+            return Err(EIO);
+        }
+        let mapping = self.inode().i_mapping();
+        // SAFETY: In that page cache, and locked, by the type invariants.
+        let err = unsafe { bindings::generic_error_remove_folio(mapping, self.0.as_ptr()) };
+        ::kernel::error::to_result(err)?;
+        // CAST: a small number.
+        Ok(Released(
+            bindings::positive_aop_returns_AOP_TRUNCATED_PAGE as c_int,
+            PhantomData,
+        ))
     }
 }
 
@@ -54,14 +112,72 @@ impl<T> Drop for Locked<'_, T> {
 }
 
 /// A folio that is being read, or has been: whoever ends that unlocks it.
-#[must_use = "read_folio() has to return it"]
-pub(crate) struct BeingRead<'a>(PhantomData<&'a ()>);
+///
+/// # Invariants
+///
+/// The folio and the inode have a reference for `'a`.
+pub(crate) struct BeingRead<'a, T> {
+    folio: NonNull<bindings::folio>,
+    inode: &'a Inode<T>,
+    pos: u64,
+    len: u64,
+}
 
-impl BeingRead<'_> {
-    /// # Safety
+impl<'a, T: FileSystemType> BeingRead<'a, T> {
+    /// The folio, for use within `rust/kernel`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
+        self.folio.as_ptr()
+    }
+
+    /// The file that it is, or was, a part of.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        self.inode
+    }
+
+    /// Where in the file it begins.
+    pub(crate) fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Waits until nobody has it locked, and returns whether that was in vain: it was not read, and
+    /// not for its being removed from the file, nor for a signal that kills this task.
     ///
-    /// Nobody has to unlock the folio any more but the end of a read that has begun.
-    pub(super) unsafe fn new() -> Self {
-        Self(PhantomData)
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn wait_has_failed(&self) -> bool {
+        let folio = self.as_ptr();
+        // SAFETY: Valid by the type invariants.
+        if unsafe { bindings::folio_wait_locked_killable(folio) } != 0 {
+            return false;
+        }
+        // SAFETY: As above.
+        if unsafe { bindings::folio_test_uptodate(folio) } {
+            return false;
+        }
+        // SAFETY: As above; the inode's pages are but compared.
+        unsafe { bindings::folio_mapping_raw(folio) == self.inode.i_mapping() }
+    }
+
+    /// Leaves it to whoever ends the reading.
+    pub(crate) fn release(self) -> Released<'a> {
+        Released(0, PhantomData)
+    }
+}
+
+/// A folio whose lock is given back, or will be, as the C function that asked to have it read has to
+/// be told.
+#[must_use = "read_folio() has to return it"]
+pub(crate) struct Released<'a>(c_int, PhantomData<&'a ()>);
+
+impl Released<'_> {
+    /// What C shall be told.
+    pub(super) fn into_raw(self) -> c_int {
+        self.0
     }
 }

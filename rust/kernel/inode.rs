@@ -17,6 +17,7 @@ use super::{
     },
     file,
     fileattr::FileKattr,
+    iomap::Fiemap,
     posix_acl::{
         self,
         PosixAcl, //
@@ -566,6 +567,15 @@ pub(crate) trait Operations: Sized + 'static {
     fn fileattr_get(_inode: &Inode<Self::FileSystem>, _fa: &mut FileKattr<'_>) -> Result {
         Err(ENOTTY)
     }
+
+    /// Tells a caller of `FIEMAP` where the data of the file are.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return.
+    fn fiemap(_inode: &Inode<Self::FileSystem>, _fieinfo: Fiemap<'_>) -> Result {
+        Err(ENOTTY)
+    }
 }
 
 /// The table of the operations of an inode.
@@ -609,6 +619,11 @@ impl<U: Operations> OperationsTable<U> {
         },
         fileattr_get: if U::HAS_FILEATTR_GET {
             Some(Self::fileattr_get)
+        } else {
+            None
+        },
+        fiemap: if U::HAS_FIEMAP {
+            Some(Self::fiemap)
         } else {
             None
         },
@@ -721,6 +736,22 @@ impl<U: Operations> OperationsTable<U> {
         // of the C type, which lacks the fields, to ours.
         let mut fa = unsafe { FileKattr::from_raw(fa.cast()) };
         ret::int(U::fileattr_get(inode, &mut fa))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is of type `U::FileSystem`, and `fieinfo` the caller's alone.
+    unsafe extern "C" fn fiemap(
+        inode: *mut bindings::inode,
+        fieinfo: *mut bindings::fiemap_extent_info,
+        start: u64,
+        len: u64,
+    ) -> c_int {
+        // SAFETY: By the contract of this function; bad inodes have other operations.
+        let inode = unsafe { Inode::from_raw(inode) };
+        // SAFETY: By the contract of this function.
+        let fieinfo = unsafe { Fiemap::from_raw(fieinfo, start, len) };
+        ret::int(U::fiemap(inode, fieinfo))
     }
 
     /// # Safety

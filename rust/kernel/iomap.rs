@@ -11,14 +11,27 @@
 use super::{
     address_space::Readahead,
     buffer::BdevAddr,
+    dax::DaxAddr,
     folio,
     inode::Inode,
+    integrity::{
+        self,
+        Verifier, //
+    },
+    kiocb,
     ret,
+    super_block::SuperBlock,
     vfs::FileSystemType, //
 };
 use crate::bindings;
-use ::kernel::prelude::*;
-use core::marker::PhantomData;
+use ::kernel::{
+    error::to_result,
+    prelude::*, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 /// What a mapping is wanted for.
 #[derive(Clone, Copy)]
@@ -29,6 +42,8 @@ impl Flags {
     pub(crate) const WRITE: Self = Self(bindings::IOMAP_WRITE);
     /// By one who would rather be refused (`EAGAIN`) than wait.
     pub(crate) const NOWAIT: Self = Self(bindings::IOMAP_NOWAIT);
+    /// For access to the memory that the data are in.
+    pub(crate) const DAX: Self = Self(bindings::IOMAP_DAX);
 
     /// Whether all of `flags` are set.
     pub(crate) const fn contains(self, flags: Self) -> bool {
@@ -38,24 +53,33 @@ impl Flags {
 
 /// What there is at a position of a file, and how far that goes.
 #[derive(Clone, Copy)]
-pub(crate) struct Mapping {
+pub(crate) struct Mapping<'a> {
     /// Where it begins.
     pub(crate) pos: u64,
     /// And how many bytes it has; not 0.
     pub(crate) len: u64,
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: Kind<'a>,
 }
 
 /// What there is in a part of a file.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum Kind<'a> {
     /// Nothing, which reads as zeroes.
     Hole,
     /// Room, which reads as zeroes until it is written to.
-    Unwritten(BdevAddr),
+    Unwritten(Addr<'a>),
     /// Data.
-    Written(BdevAddr),
+    Written(Addr<'a>),
+}
+
+/// Where something is.
+#[derive(Clone, Copy)]
+pub(crate) enum Addr<'a> {
+    /// On the block device of the volume.
+    Bdev(BdevAddr),
+    /// In memory: for [`Flags::DAX`], and only for it.
+    Dax(DaxAddr<'a>),
 }
 
 /// Operations on mappings, as C's `struct iomap_ops`.
@@ -67,7 +91,8 @@ pub(crate) trait Operations: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// What the system call shall return. A mapping without `pos` becomes `EIO`.
+    /// What the system call shall return. A mapping without `pos`, or of another device than was
+    /// asked for, becomes `EIO`.
     ///
     /// # Context
     ///
@@ -78,7 +103,32 @@ pub(crate) trait Operations: Sized + 'static {
         pos: u64,
         len: u64,
         flags: Flags,
-    ) -> Result<Mapping>;
+    ) -> Result<Mapping<'_>>;
+
+    /// What verifies the reads of a volume. Without it, the block layer does what can be done.
+    fn verifier(sb: &SuperBlock<Self::FileSystem>) -> Option<&Verifier>;
+
+    /// A direct read has failed; called once for each. Returns what the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
+    fn end_io(read: &FailedRead<'_, Self::FileSystem>) -> Error;
+}
+
+/// A direct read that failed.
+pub(crate) struct FailedRead<'a, T> {
+    /// Of which file.
+    pub(crate) inode: &'a Inode<T>,
+    /// From where.
+    pub(crate) pos: u64,
+    /// How many bytes, as far as they were asked of the device before the failure.
+    pub(crate) len: u64,
+    /// What went wrong.
+    pub(crate) error: Error,
+    /// Whether the device had memory to itself to read to, so that nobody else can have changed what
+    /// it read.
+    pub(crate) bounced: bool,
 }
 
 struct OperationsTable<U>(PhantomData<U>);
@@ -106,11 +156,12 @@ impl<U: Operations> OperationsTable<U> {
         let mapping = || {
             let pos = u64::try_from(pos).map_err(|_| EINVAL)?;
             let len = u64::try_from(len).map_err(|_| EINVAL)?;
-            let mapping = U::iomap_begin(inode, pos, len, Flags(flags))?;
+            let flags = Flags(flags);
+            let mapping = U::iomap_begin(inode, pos, len, flags)?;
             // C warns of such a mapping, and goes on with it.
             let skipped = pos.checked_sub(mapping.pos).ok_or(EIO)?;
             if skipped < mapping.len {
-                to_raw(inode, &mapping)
+                Self::to_raw(inode, &mapping, flags)
             } else {
                 Err(EIO)
             }
@@ -120,65 +171,318 @@ impl<U: Operations> OperationsTable<U> {
             unsafe { iomap.write(mapping) }
         }))
     }
+
+    fn to_raw(
+        inode: &Inode<U::FileSystem>,
+        mapping: &Mapping<'_>,
+        flags: Flags,
+    ) -> Result<bindings::iomap> {
+        let (kind, addr) = match mapping.kind {
+            Kind::Hole => (bindings::IOMAP_HOLE, None),
+            Kind::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, Some(addr)),
+            Kind::Written(addr) => (bindings::IOMAP_MAPPED, Some(addr)),
+        };
+        let mut iomap = bindings::iomap {
+            // CAST: one of the kinds above, all less than 2^16.
+            type_: kind as u16,
+            offset: i64::try_from(mapping.pos).map_err(|_| EIO)?,
+            length: mapping.len,
+            // CAST: all bits of C's macro are set, which bindgen takes for an `int`.
+            addr: bindings::IOMAP_NULL_ADDR as u64,
+            ..pin_init::zeroed()
+        };
+        match (addr, flags.contains(Flags::DAX)) {
+            (None, _) => {}
+            (Some(Addr::Bdev(addr)), false) => iomap.addr = addr.0,
+            (Some(Addr::Dax(addr)), true) => {
+                iomap.addr = addr.get();
+                iomap.dax_dev = addr.device().as_ptr();
+            }
+            (Some(_), _) => return Err(EIO),
+        }
+        if !flags.contains(Flags::DAX) {
+            let sb = inode.sb();
+            iomap.bdev = sb.bdev();
+            if U::verifier(sb).is_some() {
+                // CAST: less than 2^16.
+                iomap.flags = bindings::IOMAP_F_INTEGRITY as u16;
+            }
+        }
+        Ok(iomap)
+    }
+
+    /// What verifies the reads of an inode of this table's type.
+    fn verifier(inode: &Inode<U::FileSystem>) -> Option<&Verifier> {
+        // The tags are read all the same then, and nobody looks at them.
+        if cfg!(stablefs_control = "skip_read_verify") {
+            return None;
+        }
+        U::verifier(inode.sb())
+    }
+
+    /// For reads into the page cache that are verified.
+    const VERIFIED_READ: bindings::iomap_read_ops = bindings::iomap_read_ops {
+        read_folio_range: Some(bindings::iomap_bio_read_folio_range),
+        submit_read: Some(Self::submit_read),
+        bio_set: &raw mut bindings::iomap_ioend_bioset,
+    };
+
+    /// For direct reads.
+    const DIRECT: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
+        end_io: Some(Self::end_io),
+        ..pin_init::zeroed()
+    };
+
+    /// For direct reads that are verified.
+    const VERIFIED_DIRECT: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
+        end_io: Some(Self::end_io),
+        submit_io: Some(Self::submit_io),
+        bio_set: &raw mut bindings::iomap_ioend_bioset,
+    };
+
+    fn read_ops(inode: &Inode<U::FileSystem>) -> *const bindings::iomap_read_ops {
+        if Self::verifier(inode).is_some() {
+            &Self::VERIFIED_READ
+        } else {
+            &raw const bindings::iomap_bio_read_ops
+        }
+    }
+
+    fn dio_ops(inode: &Inode<U::FileSystem>) -> *const bindings::iomap_dio_ops {
+        if Self::verifier(inode).is_some() {
+            &Self::VERIFIED_DIRECT
+        } else {
+            &Self::DIRECT
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by iomap only, through `VERIFIED_READ`: `iter` is of an inode of type `U::FileSystem`,
+    /// and `ctx` has a complete bio that is to be submitted.
+    unsafe extern "C" fn submit_read(
+        iter: *const bindings::iomap_iter,
+        ctx: *mut bindings::iomap_read_folio_ctx,
+    ) {
+        // SAFETY: Valid by the contract of this function.
+        let inode = unsafe { (*iter).inode };
+        // SAFETY: By the contract of this function; the caller has a reference.
+        let verifier = Self::verifier(unsafe { Inode::from_raw(inode) });
+        // SAFETY: Valid by the contract of this function.
+        let bio = unsafe { (*ctx).read_ctx }.cast();
+        // SAFETY: As above.
+        let pos = unsafe { (*ctx).read_ctx_file_offset };
+        if let Some(verifier) = verifier {
+            // SAFETY: A bio from the set in `VERIFIED_READ`. The inode's pages are locked until the
+            // read has ended, and the verifier outlives all inodes.
+            unsafe { verifier.attach(inode, bio, pos, 0) };
+        }
+        // SAFETY: As the function wants it, by the contract of this one; `end_io` fits the ioend.
+        unsafe { bindings::iomap_bio_submit_read_endio(iter, ctx, Some(integrity::end_io)) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by iomap only, through `VERIFIED_DIRECT`: `iter` is of an inode of type
+    /// `U::FileSystem`, and `bio` is complete and to be submitted.
+    unsafe extern "C" fn submit_io(
+        iter: *const bindings::iomap_iter,
+        bio: *mut bindings::bio,
+        pos: i64,
+    ) {
+        // SAFETY: Valid by the contract of this function.
+        let inode = unsafe { (*iter).inode };
+        // SAFETY: By the contract of this function; the file has a reference.
+        let verifier = Self::verifier(unsafe { Inode::from_raw(inode) });
+        if let Some(verifier) = verifier {
+            // CAST: less than 2^16.
+            let flags = bindings::IOMAP_IOEND_DIRECT as u16;
+            // SAFETY: A bio from the set in `VERIFIED_DIRECT`. The file is open until the read has
+            // ended, and the verifier outlives all inodes.
+            unsafe { verifier.attach(inode, bio, pos, flags) };
+        }
+        // SAFETY: The bio is ours to submit; `end_io` fits the ioend.
+        unsafe { (*bio).bi_end_io = Some(integrity::end_io) };
+        // SAFETY: As above.
+        unsafe { bindings::submit_bio(bio) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by iomap only: `iocb` is of an open file of type `U::FileSystem`.
+    unsafe extern "C" fn end_io(
+        iocb: *mut bindings::kiocb,
+        size: isize,
+        error: c_int,
+        flags: c_uint,
+    ) -> c_int {
+        let Err(error) = to_result(error) else {
+            return 0;
+        };
+        // SAFETY: Valid by the contract of this function.
+        let file = unsafe { (*iocb).ki_filp };
+        // SAFETY: Valid: the file has a reference until the read has ended.
+        let inode = unsafe { (*file).f_inode };
+        // SAFETY: Valid by the contract of this function.
+        let pos = unsafe { (*iocb).ki_pos };
+        let failed = FailedRead {
+            // SAFETY: By the contract of this function; the file has a reference.
+            inode: unsafe { Inode::from_raw(inode) },
+            pos: u64::try_from(pos).unwrap_or(0),
+            len: u64::try_from(size).unwrap_or(0),
+            error,
+            bounced: flags & bindings::IOMAP_DIO_BOUNCE != 0,
+        };
+        U::end_io(&failed).to_errno()
+    }
 }
 
-fn to_raw<T: FileSystemType>(inode: &Inode<T>, mapping: &Mapping) -> Result<bindings::iomap> {
-    let (kind, addr) = match mapping.kind {
-        Kind::Hole => (bindings::IOMAP_HOLE, None),
-        Kind::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, Some(addr)),
-        Kind::Written(addr) => (bindings::IOMAP_MAPPED, Some(addr)),
-    };
-    Ok(bindings::iomap {
-        // CAST: one of the kinds above, all less than 2^16.
-        type_: kind as u16,
-        offset: i64::try_from(mapping.pos).map_err(|_| EIO)?,
-        length: mapping.len,
-        // CAST: all bits of C's macro are set, which bindgen takes for an `int`.
-        addr: addr.map_or(bindings::IOMAP_NULL_ADDR as u64, |addr| addr.0),
-        bdev: inode.sb().bdev(),
-        ..pin_init::zeroed()
-    })
+/// The table, for use within `rust/kernel`.
+pub(super) const fn ops<U: Operations>() -> *const bindings::iomap_ops {
+    &OperationsTable::<U>::TABLE
 }
 
 /// Reads a folio: what there are no data for becomes zeroes, as does what is behind the end of the
 /// file. The rest comes from the device; until it has come the folio stays locked.
 pub(crate) fn read_folio<U: Operations>(
     folio: folio::Locked<'_, U::FileSystem>,
-) -> folio::BeingRead<'_> {
+) -> folio::BeingRead<'_, U::FileSystem> {
+    let reading = folio.into_being_read();
     let mut ctx = bindings::iomap_read_folio_ctx {
-        ops: &raw const bindings::iomap_bio_read_ops,
-        cur_folio: folio.into_raw(),
+        ops: OperationsTable::<U>::read_ops(reading.inode()),
+        cur_folio: reading.as_ptr(),
         ..pin_init::zeroed()
     };
     // SAFETY: The folio is locked, in the page cache of an inode of the type that the table is for,
     // and C ends that lock.
-    unsafe {
-        bindings::iomap_read_folio(
-            &OperationsTable::<U>::TABLE,
-            &mut ctx,
-            core::ptr::null_mut(),
-        )
-    };
-    // SAFETY: As just said.
-    unsafe { folio::BeingRead::new() }
+    unsafe { bindings::iomap_read_folio(ops::<U>(), &mut ctx, core::ptr::null_mut()) };
+    reading
 }
 
 /// Reads the folios that somebody will probably want next.
 pub(crate) fn readahead<U: Operations>(rac: Readahead<'_, U::FileSystem>) {
     let mut ctx = bindings::iomap_read_folio_ctx {
-        ops: &raw const bindings::iomap_bio_read_ops,
+        ops: OperationsTable::<U>::read_ops(rac.inode()),
         rac: rac.as_ptr(),
         ..pin_init::zeroed()
     };
     // SAFETY: Folios of an inode of the type that the table is for, by the invariants of
     // `Readahead`.
-    unsafe {
-        bindings::iomap_readahead(
-            &OperationsTable::<U>::TABLE,
-            &mut ctx,
-            core::ptr::null_mut(),
+    unsafe { bindings::iomap_readahead(ops::<U>(), &mut ctx, core::ptr::null_mut()) };
+}
+
+/// Reads to where the read wants it, without the page cache.
+///
+/// With `bounce`, the device reads to memory of its own, and what was verified is copied. That is
+/// for reads that are verified, and does nothing to others.
+///
+/// # Errors
+///
+/// What [`Operations::end_io`] returns; `EIOCBQUEUED` if the read ends later; `EINVAL` if it is not
+/// aligned as [`direct_alignment`] says.
+///
+/// # Context
+///
+/// Sleeps.
+pub(crate) fn dio_rw<U: Operations>(
+    read: &mut kiocb::Locked<'_, U::FileSystem>,
+    bounce: bool,
+) -> Result<usize> {
+    let inode = read.inode();
+    let dops = OperationsTable::<U>::dio_ops(inode);
+    let flags = if bounce && OperationsTable::<U>::verifier(inode).is_some() {
+        bindings::IOMAP_DIO_BOUNCE
+    } else {
+        0
+    };
+    read.read(|iocb, to| {
+        // SAFETY: Both are valid and not shared. The tables fit the inode, and `dops` each other:
+        // those that bounce reads end them in a task.
+        unsafe {
+            bindings::iomap_dio_rw(iocb, to, ops::<U>(), dops, flags, core::ptr::null_mut(), 0)
+        }
+    })
+}
+
+/// What direct reads have to be aligned to.
+#[derive(Clone, Copy)]
+#[expect(dead_code, reason = "for statx, which is not answered yet")]
+pub(crate) struct DirectAlignment {
+    /// The memory.
+    pub(crate) mem: u32,
+    /// Position and length.
+    pub(crate) pos: u32,
+}
+
+/// What direct reads of a file of the volume have to be aligned to.
+#[expect(dead_code, reason = "for statx, which is not answered yet")]
+pub(crate) fn direct_alignment<T: FileSystemType>(sb: &SuperBlock<T>) -> DirectAlignment {
+    DirectAlignment {
+        // SAFETY: Open as long as the superblock.
+        mem: unsafe { bindings::bdev_dma_alignment(sb.bdev()) }.saturating_add(1),
+        // SAFETY: As above.
+        pos: unsafe { bindings::bdev_logical_block_size(sb.bdev()) },
+    }
+}
+
+/// Tells a caller of `FIEMAP` where the data of the file are.
+///
+/// # Errors
+///
+/// What the system call shall return.
+///
+/// # Context
+///
+/// Sleeps.
+pub(crate) fn fiemap<U: Operations>(inode: &Inode<U::FileSystem>, fieinfo: Fiemap<'_>) -> Result {
+    // SAFETY: An inode of the type that the table is for; the information is valid and not shared.
+    let err = unsafe {
+        bindings::iomap_fiemap(
+            inode.as_ptr(),
+            fieinfo.info.as_ptr(),
+            fieinfo.start,
+            fieinfo.len,
+            ops::<U>(),
         )
     };
+    to_result(err)
+}
+
+/// What a caller of `FIEMAP` wants to know.
+///
+/// # Invariants
+///
+/// The information is valid, and the caller's alone, for `'a`.
+pub(crate) struct Fiemap<'a> {
+    info: NonNull<bindings::fiemap_extent_info>,
+    start: u64,
+    len: u64,
+    _info: PhantomData<&'a mut ()>,
+}
+
+impl Fiemap<'_> {
+    /// # Safety
+    ///
+    /// `info` has to be as the type wants it, for the lifetime of the value.
+    pub(super) unsafe fn from_raw(
+        info: *mut bindings::fiemap_extent_info,
+        start: u64,
+        len: u64,
+    ) -> Self {
+        Self {
+            // SAFETY: Valid by the contract of this function.
+            info: unsafe { NonNull::new_unchecked(info) },
+            start,
+            len,
+            _info: PhantomData,
+        }
+    }
+
+    /// Takes note of the wish that the map be read ahead, which needs no doing.
+    pub(crate) fn ignore_cache(&mut self) {
+        // SAFETY: Valid and not shared by the type invariants.
+        unsafe { bindings::fiemap_clear_cache(self.info.as_ptr()) };
+    }
 }
 
 /// The block of the device in which block `block` of a file is; 0 if it has none.
@@ -188,7 +492,7 @@ pub(crate) fn readahead<U: Operations>(rac: Readahead<'_, U::FileSystem>) {
 /// Sleeps.
 pub(crate) fn bmap<U: Operations>(inode: &Inode<U::FileSystem>, block: u64) -> u64 {
     // SAFETY: An inode of the type that the table is for.
-    unsafe { bindings::iomap_bmap(inode.i_mapping(), block, &OperationsTable::<U>::TABLE) }
+    unsafe { bindings::iomap_bmap(inode.i_mapping(), block, ops::<U>()) }
 }
 
 /// The first position from `pos` on that belongs to a hole.
@@ -198,8 +502,7 @@ pub(crate) fn bmap<U: Operations>(inode: &Inode<U::FileSystem>, block: u64) -> u
 /// `ENXIO` if the file ends before.
 pub(crate) fn seek_hole<U: Operations>(inode: &Inode<U::FileSystem>, pos: i64) -> Result<i64> {
     // SAFETY: An inode of the type that the table is for.
-    let pos =
-        unsafe { bindings::iomap_seek_hole(inode.as_ptr(), pos, &OperationsTable::<U>::TABLE) };
+    let pos = unsafe { bindings::iomap_seek_hole(inode.as_ptr(), pos, ops::<U>()) };
     ret::to_loff_t(pos)
 }
 
@@ -210,7 +513,6 @@ pub(crate) fn seek_hole<U: Operations>(inode: &Inode<U::FileSystem>, pos: i64) -
 /// `ENXIO` if there is none before the end of the file.
 pub(crate) fn seek_data<U: Operations>(inode: &Inode<U::FileSystem>, pos: i64) -> Result<i64> {
     // SAFETY: An inode of the type that the table is for.
-    let pos =
-        unsafe { bindings::iomap_seek_data(inode.as_ptr(), pos, &OperationsTable::<U>::TABLE) };
+    let pos = unsafe { bindings::iomap_seek_data(inode.as_ptr(), pos, ops::<U>()) };
     ret::to_loff_t(pos)
 }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One read or write of an open file, which may end after the call that began it.
+//! One read of an open file, which may end after the call that began it.
+//!
+//! read → locked (`i_rwsem` shared), for what does not go through the page cache
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
 use super::{
     file::File,
+    inode::Inode,
+    locks::InodeShared,
     ret,
     vfs::FileSystemType, //
 };
@@ -30,6 +34,12 @@ pub(crate) struct Read<'a, T> {
     _file: PhantomData<&'a File<T>>,
 }
 
+/// A read whose inode has its `i_rwsem` held shared.
+pub(crate) struct Locked<'a, T: FileSystemType> {
+    read: Read<'a, T>,
+    _lock: InodeShared<'a, T>,
+}
+
 impl<'a, T: FileSystemType> Read<'a, T> {
     /// # Safety
     ///
@@ -45,6 +55,50 @@ impl<'a, T: FileSystemType> Read<'a, T> {
         }
     }
 
+    /// The file.
+    pub(crate) fn file(&self) -> &'a File<T> {
+        // SAFETY: Valid by the type invariants; constant.
+        let file = unsafe { (*self.iocb.as_ptr()).ki_filp };
+        // SAFETY: By the type invariants.
+        unsafe { File::from_raw(file) }
+    }
+
+    /// Its inode.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        self.file().inode()
+    }
+
+    /// From where in the file.
+    pub(crate) fn pos(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        let pos = unsafe { (*self.iocb.as_ptr()).ki_pos };
+        // The VFS has refused those below 0.
+        u64::try_from(pos).unwrap_or(0)
+    }
+
+    /// How many bytes are wanted, at most.
+    pub(crate) fn len(&self) -> usize {
+        self.to.len()
+    }
+
+    /// Whether the page cache is to be left out.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.has(bindings::IOCB_DIRECT)
+    }
+
+    /// Whether the caller waits until the read has ended.
+    pub(crate) fn is_sync(&self) -> bool {
+        // SAFETY: Valid by the type invariants; constant.
+        unsafe { (*self.iocb.as_ptr()).ki_complete }.is_none()
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        // SAFETY: Valid by the type invariants.
+        let flags = unsafe { (*self.iocb.as_ptr()).ki_flags };
+        // CAST: a set of bits.
+        flags as u32 & flag != 0
+    }
+
     /// Reads through the page cache.
     ///
     /// # Errors
@@ -55,5 +109,55 @@ impl<'a, T: FileSystemType> Read<'a, T> {
         let read =
             unsafe { bindings::generic_file_read_iter(self.iocb.as_ptr(), self.to.as_raw()) };
         ret::to_ssize_t(read)
+    }
+
+    /// Takes the inode's `i_rwsem` shared.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if the caller does not want to wait for it.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn lock_shared(self) -> Result<Locked<'a, T>> {
+        let inode = self.inode();
+        let lock = if self.has(bindings::IOCB_NOWAIT) {
+            inode.inode_trylock_shared().ok_or(EAGAIN)?
+        } else {
+            inode.inode_lock_shared()
+        };
+        Ok(Locked {
+            read: self,
+            _lock: lock,
+        })
+    }
+}
+
+impl<'a, T: FileSystemType> Locked<'a, T> {
+    /// The inode.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        self.read.inode()
+    }
+
+    /// Has C read: it gets the kiocb and the destination, both valid and nobody else's.
+    ///
+    /// # Errors
+    ///
+    /// What C returns. The destination is as it was then, unless the read goes on (`EIOCBQUEUED`).
+    pub(super) fn read(
+        &mut self,
+        read: impl FnOnce(*mut bindings::kiocb, *mut bindings::iov_iter) -> isize,
+    ) -> Result<usize> {
+        let to = &mut *self.read.to;
+        let len = to.len();
+        let result = ret::to_ssize_t(read(self.read.iocb.as_ptr(), to.as_raw()));
+        if matches!(result, Err(error) if error != EIOCBQUEUED) {
+            // OVERFLOW: C takes bytes off, and adds none.
+            let taken = len - to.len();
+            // SAFETY: So much has been taken since.
+            unsafe { to.revert(taken) };
+        }
+        result
     }
 }

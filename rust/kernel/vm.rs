@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings of files into memory.
+//! Mappings of files into memory, and faults on them.
+//!
+//! fault → locked (`invalidate_lock` shared), for what does not go through the page cache
 //!
 //! C header: [include/linux/mm.h](srctree/include/linux/mm.h)
 
 use super::{
+    dax,
     file::File,
+    inode::Inode,
+    locks::InvalidateShared,
     vfs::FileSystemType, //
 };
 use crate::bindings;
+use ::kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -38,10 +47,30 @@ impl<'a, T: FileSystemType> AreaDesc<'a, T> {
         unsafe { File::from_raw(file) }
     }
 
+    /// Whether the file can be mapped as this mapping wants it, on `device` or without one: with
+    /// `MAP_SYNC`, only memory that keeps what is stored can be.
+    pub(crate) fn daxdev_mapping_supported(&self, device: Option<&dax::Device>) -> bool {
+        let inode = self.file().inode();
+        if inode.is_dax() && device.is_none() {
+            return false;
+        }
+        let device = device.map_or(core::ptr::null_mut(), dax::Device::as_ptr);
+        // SAFETY: All are valid; the device is not looked at unless the inode is a DAX one.
+        unsafe { bindings::daxdev_mapping_supported(self.0.as_ptr(), inode.as_ptr(), device) }
+    }
+
     /// Has pages come from the page cache, to be read only.
     pub(crate) fn set_page_cache(self) {
         // SAFETY: Valid and not shared by the type invariants; the table is static.
         unsafe { (*self.0.as_ptr()).vm_ops = &PageCache::TABLE };
+    }
+
+    /// Has `U` bring in what there is no page for yet, in large pages too.
+    pub(crate) fn set_ops<U: Operations<FileSystem = T>>(self) {
+        // SAFETY: Valid and not shared by the type invariants; the table is static.
+        unsafe { (*self.0.as_ptr()).vm_ops = &OperationsTable::<U>::TABLE };
+        // SAFETY: As above.
+        unsafe { bindings::vma_desc_set_hugepage(self.0.as_ptr()) };
     }
 }
 
@@ -55,4 +84,122 @@ impl PageCache {
         map_pages: Some(bindings::filemap_map_pages),
         ..pin_init::zeroed()
     };
+}
+
+/// Operations on mappings, as C's `struct vm_operations_struct`.
+pub(crate) trait Operations: Sized + 'static {
+    /// The filesystem whose files these are.
+    type FileSystem: FileSystemType;
+
+    /// Brings in a page of that order.
+    fn huge_fault(fault: Fault<'_, Self::FileSystem>, order: Order) -> FaultResult;
+}
+
+/// How large a page is: that power of two of the smallest.
+#[derive(Clone, Copy)]
+pub(crate) struct Order(pub(super) c_uint);
+
+/// What came of a fault, as C's `vm_fault_t`.
+#[derive(Clone, Copy)]
+#[must_use = "fault() has to return it"]
+pub(crate) struct FaultResult(bindings::vm_fault_t);
+
+impl FaultResult {
+    /// From what C returned.
+    pub(super) fn from_raw(result: bindings::vm_fault_t) -> Self {
+        Self(result)
+    }
+
+    /// Whether the program gets `SIGBUS`.
+    pub(crate) fn is_sigbus(self) -> bool {
+        let sigbus = bindings::vm_fault_reason_VM_FAULT_SIGBUS
+            | bindings::vm_fault_reason_VM_FAULT_HWPOISON
+            | bindings::vm_fault_reason_VM_FAULT_HWPOISON_LARGE;
+        self.0 & sigbus != 0
+    }
+}
+
+/// An access to a mapping where there is no page.
+///
+/// # Invariants
+///
+/// The fault is valid, of a mapping of a [`File<T>`], and the caller's alone for `'a`; the file has
+/// a reference.
+pub(crate) struct Fault<'a, T>(NonNull<bindings::vm_fault>, PhantomData<&'a File<T>>);
+
+/// A fault on a file whose pages cannot be invalidated.
+pub(crate) struct LockedFault<'a, T: FileSystemType> {
+    fault: Fault<'a, T>,
+    _lock: InvalidateShared<'a, T>,
+}
+
+impl<'a, T: FileSystemType> Fault<'a, T> {
+    /// The inode of the file.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        // SAFETY: Valid by the type invariants; constant.
+        let vma = unsafe { (*self.0.as_ptr()).__bindgen_anon_1.vma };
+        // SAFETY: As above.
+        let file = unsafe { (*vma).vm_file };
+        // SAFETY: By the type invariants.
+        unsafe { File::from_raw(file) }.inode()
+    }
+
+    /// Where in the file the smallest page begins that is wanted.
+    pub(crate) fn pos(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        let pgoff = unsafe { (*self.0.as_ptr()).__bindgen_anon_1.pgoff };
+        // CAST: both are at most 64 bits; the position is one of the file's, less than 2^63.
+        (pgoff as u64).wrapping_mul(PAGE_SIZE as u64)
+    }
+
+    /// Takes the `invalidate_lock` of the file's pages shared.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn filemap_invalidate_lock_shared(self) -> LockedFault<'a, T> {
+        LockedFault {
+            _lock: self.inode().filemap_invalidate_lock_shared(),
+            fault: self,
+        }
+    }
+}
+
+impl<T: FileSystemType> LockedFault<'_, T> {
+    /// The fault, for use within `rust/kernel`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::vm_fault {
+        self.fault.0.as_ptr()
+    }
+}
+
+struct OperationsTable<U>(PhantomData<U>);
+
+impl<U: Operations> OperationsTable<U> {
+    const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
+        huge_fault: Some(Self::huge_fault),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by mm only: `vmf` is the caller's alone, of a mapping that [`AreaDesc::set_ops::<U>`]
+    /// was used for.
+    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: By the contract of this function.
+        unsafe { Self::huge_fault(vmf, 0) }
+    }
+
+    /// # Safety
+    ///
+    /// As of `fault`.
+    unsafe extern "C" fn huge_fault(
+        vmf: *mut bindings::vm_fault,
+        order: c_uint,
+    ) -> bindings::vm_fault_t {
+        // SAFETY: Valid by the contract of this function.
+        let vmf = unsafe { NonNull::new_unchecked(vmf) };
+        // INVARIANT: By the contract of this function; the mapping has the reference.
+        U::huge_fault(Fault(vmf, PhantomData), Order(order)).0
+    }
 }

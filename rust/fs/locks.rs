@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every lock, what it protects, and which comes first.
+//!
+//! | lock | C object | protects | guard |
+//! | --- | --- | --- | --- |
+//! | `s_umount` | [`SuperBlock`] | that a volume is there, from mount to unmount | the VFS's |
+//! | `i_rwsem` | [`Inode`] | a directory's entries; where the data of a file are, for those who ask more than once and want one answer, or who read without the page cache | [`InodeShared`] |
+//! | `mmap_lock` | `mm_struct` | the mappings of a process | mm's |
+//! | `invalidate_lock` | the pages of an [`Inode`] | that a page that is being brought in is still the file's | [`InvalidateShared`] |
+//! | folio lock | a folio | its contents, until they are up to date; its place in the file | [`folio::Locked`] |
+//! | DAX entry lock | a page's entry in the pages of an [`Inode`] | the same, for memory without folios | DAX's |
+//!
+//! The order, outermost first, on each path:
+//!
+//! * buffered read: `invalidate_lock` → folio lock → map. All by mm, and without `i_rwsem`: a page is
+//!   the file's as long as its lock is held, which is all that one read of it needs.
+//! * fault on the page cache: `mmap_lock`, which mm gives up before it waits → `invalidate_lock` →
+//!   folio lock → map.
+//! * fault with DAX: `mmap_lock` → `invalidate_lock` → DAX entry lock → map.
+//! * direct read: `i_rwsem` → (`mmap_lock` of the reader, for the pages it reads to; or
+//!   `invalidate_lock` and folio locks, should these be pages of a file) → map. `i_rwsem` is given up
+//!   once all is submitted.
+//! * DAX read: `i_rwsem` → map; copying to the reader's memory may fault, as above.
+//! * `SEEK_HOLE`, `SEEK_DATA`, `FIEMAP`, `FIBMAP`: `i_rwsem` → folio locks (for unwritten extents) →
+//!   map.
+//!
+//! *Because*:
+//!
+//! * `i_rwsem` is outside `mmap_lock`, as reads that hold it fault on the reader's memory. So nothing
+//!   that a fault does may take `i_rwsem`: what keeps a page that a fault brings in from going is the
+//!   `invalidate_lock`.
+//! * The map is asked under a folio lock. So what it allocates must not be waited for by way of
+//!   writing out, or giving up, folios of the same file.
+//! * A read is verified by a worker that holds none of these, and ends by unlocking folios. So nobody
+//!   may wait for that worker with a folio locked that it has to unlock; it is waited for by the end
+//!   of a mount only, after the last inode.
+//!
+//! [`SuperBlock`]: crate::kernel::super_block::SuperBlock
+//! [`Inode`]: crate::kernel::inode::Inode
+//! [`InodeShared`]: crate::kernel::locks::InodeShared
+//! [`InvalidateShared`]: crate::kernel::locks::InvalidateShared
+//! [`folio::Locked`]: crate::kernel::folio::Locked
