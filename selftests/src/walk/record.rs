@@ -13,7 +13,7 @@ use anyhow::{bail, Error, Result};
 
 /// Examples shown of each sort of difference.
 const EXAMPLES: usize = 3;
-/// Longest value that is shown whole, in characters.
+/// Longest value that is shown whole, and how much is shown of a longer one, in characters.
 const SHOWN: usize = 200;
 
 /// One thing found about one path.
@@ -169,12 +169,19 @@ impl Differences {
         let examples = self.sorts.entry(either.sort().to_owned()).or_default();
         examples.count += 1;
         if examples.shown.len() < EXAMPLES {
+            let values = [&wanted, &found].map(|fact| fact.as_ref().map(|fact| &*fact.value));
+            let place = match values {
+                [Some(want), Some(found)] => first_difference(want, found),
+                _ => 0,
+            };
+            let [want, found] = values.map(|value| match value {
+                Some(value) => excerpt(value, place),
+                None => "nothing".to_owned(),
+            });
+            let path = excerpt(&either.path, 0);
             examples.shown.push(format!(
-                "{}: {}: want {}, found {}",
-                shorten(&either.path),
-                either.what,
-                shown(wanted.as_ref()),
-                shown(found.as_ref())
+                "{path}: {}: want {want}, found {found}",
+                either.what
             ));
         }
     }
@@ -202,20 +209,25 @@ impl fmt::Display for Differences {
     }
 }
 
-/// The value of a fact, if there is one.
-fn shown(fact: Option<&Fact>) -> Cow<'_, str> {
-    fact.map_or("nothing".into(), |fact| shorten(&fact.value))
+/// The first character of which two texts differ, counted from 0.
+fn first_difference(one: &str, other: &str) -> usize {
+    one.chars()
+        .zip(other.chars())
+        .take_while(|(a, b)| a == b)
+        .count()
 }
 
-/// `text`, without its middle if it is long.
-fn shorten(text: &str) -> Cow<'_, str> {
-    let chars: Vec<char> = text.chars().take(SHOWN * 10).collect();
-    if chars.len() <= SHOWN {
-        return text.into();
+/// `text`, or if it is long the part around character `place`.
+fn excerpt(text: &str, place: usize) -> String {
+    let total = text.chars().count();
+    if total <= SHOWN {
+        return text.to_owned();
     }
-    let (head, tail) = (&chars[..SHOWN / 2], &chars[chars.len() - SHOWN / 2..]);
-    let part = |chars: &[char]| chars.iter().collect::<String>();
-    format!("{} ... {}", part(head), part(tail)).into()
+    let start = place.saturating_sub(SHOWN / 4).min(total - SHOWN);
+    let part: String = text.chars().skip(start).take(SHOWN).collect();
+    let before = if start == 0 { "" } else { "... " };
+    let behind = if start + SHOWN == total { "" } else { " ..." };
+    format!("{before}{part}{behind}")
 }
 
 #[cfg(test)]
@@ -288,10 +300,17 @@ mod tests {
     }
 
     #[test]
-    fn long_values_lose_their_middle() {
-        let long = format!("begin{}end", "x".repeat(1000));
-        let short = shorten(&long);
-        assert!(short.starts_with("begin") && short.ends_with("end") && short.len() < 250);
-        assert_eq!(shorten("short"), "short");
+    fn long_values_are_shown_where_they_differ() {
+        let value = |byte| format!("{}{byte}{}", "x".repeat(1000), "y".repeat(1000));
+        let (one, other) = (value('1'), value('2'));
+        let place = first_difference(&one, &other);
+        assert_eq!(place, 1000);
+        let shown = excerpt(&one, place);
+        assert!(
+            shown.contains("x1y") && shown.chars().count() < SHOWN + 10,
+            "{shown}"
+        );
+        assert!(excerpt(&one, 0).starts_with('x') && excerpt(&one, 2000).ends_with('y'));
+        assert_eq!(excerpt("short", 3), "short");
     }
 }
