@@ -38,6 +38,7 @@ use ondisk::{
     Block,
     Compat,
     Crc32c,
+    ErrorRecord,
     Incompat,
     Ino,
     Inode,
@@ -255,6 +256,7 @@ pub fn superblock(data: &[u8]) -> bool {
         needs_recovery: Some(false),
         orphan_present: Some(true),
         error: true,
+        error_record: Some(ErrorRecord::of(&bytes)),
         mounted: Some(1),
         written: Some(2),
     };

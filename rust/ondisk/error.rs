@@ -3,7 +3,10 @@
 //! What can be wrong with bytes from a disk. Broken, not verifiable and not known are different
 //! errors, because their remedies differ: `e2fsck`, another disk, another driver.
 
-use super::Incompat;
+use super::{
+    Incompat,
+    JournalIncompat, //
+};
 use core::fmt;
 
 /// A [`core::result::Result`] of this module.
@@ -64,6 +67,10 @@ pub enum Structure {
     XattrBlock,
     /// An access control list.
     Acl,
+    /// The superblock of the journal.
+    JournalSuperblock,
+    /// A block of the orphan file.
+    OrphanBlock,
 }
 
 impl Structure {
@@ -98,6 +105,8 @@ pub enum Unsupported {
     CreatorOs(u32),
     /// A journal on a device of its own: its number in the form the superblock has.
     JournalDevice(u32),
+    /// Features without which the journal cannot be replayed. Never empty.
+    Journal(JournalIncompat),
     /// A file whose blocks are mapped one by one, as ext2 did.
     BlockMap,
     /// A directory with hashes of this kind: `hash_version`.
@@ -142,6 +151,8 @@ impl fmt::Display for Structure {
             Self::InodeXattrs => "attribute area of the inode",
             Self::XattrBlock => "attribute block",
             Self::Acl => "access control list",
+            Self::JournalSuperblock => "superblock of the journal",
+            Self::OrphanBlock => "orphan file block",
         })
     }
 }
@@ -157,6 +168,7 @@ impl fmt::Display for Unsupported {
             Self::JournalDevice(number) => {
                 write!(f, "unsupported journal on another device: {number:#x}")
             }
+            Self::Journal(features) => write!(f, "unsupported features of the journal: {features}"),
             Self::BlockMap => f.write_str("unsupported file without extents"),
             Self::HashVersion(number) => match number {
                 6 => f.write_str("unsupported hash of directories: siphash"),

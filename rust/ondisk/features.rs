@@ -9,6 +9,8 @@
 //! | [`RoCompat`] | forbids writing |
 //! | [`Incompat`] | forbids even reading |
 //!
+//! The journal has words of its own; [`JournalIncompat`] is the one that matters.
+//!
 //! Names are those that e2fsprogs prints, so that a message can be fed to `tune2fs -O`.
 //!
 //! Format: [Documentation/filesystems/ext4/super.rst](srctree/Documentation/filesystems/ext4/super.rst).
@@ -178,11 +180,31 @@ feature_word! {
     }
 }
 
+feature_word! {
+    /// Features of the journal that a driver has to know to replay it.
+    JournalIncompat "I" {
+        REVOKE = 0 "journal_incompat_revoke",
+        BIT64 = 1 "journal_64bit",
+        ASYNC_COMMIT = 2 "journal_async_commit",
+        CSUM_V2 = 3 "journal_checksum_v2",
+        CSUM_V3 = 4 "journal_checksum_v3",
+        FAST_COMMIT = 5 "fast_commit",
+    }
+    supported {
+        REVOKE,
+        BIT64,
+        ASYNC_COMMIT,
+        CSUM_V2,
+        CSUM_V3,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
         Compat,
         Incompat,
+        JournalIncompat,
         RoCompat, //
     };
     extern crate std;
@@ -205,6 +227,7 @@ mod tests {
         assert_eq!(Incompat::SUPPORTED.bits(), 0x22c6);
         assert_eq!(RoCompat::SUPPORTED.bits(), 0x1046b);
         assert_eq!(Compat::SUPPORTED.bits(), 0x103c);
+        assert_eq!(JournalIncompat::SUPPORTED.bits(), 0x1f);
     }
 
     #[test]

@@ -32,7 +32,9 @@ pub mod group;
 pub mod hash;
 pub mod htree;
 pub mod inode;
+pub mod journal;
 mod layout;
+pub mod orphan;
 mod settings;
 mod superblock;
 mod units;
@@ -54,6 +56,7 @@ pub use features::{
     Compat,
     Features,
     Incompat,
+    JournalIncompat,
     RoCompat, //
 };
 pub use inode::Inode;
@@ -77,4 +80,7 @@ pub use units::{
     Pblk,
     PblkRange, //
 };
-pub use update::Update;
+pub use update::{
+    ErrorRecord,
+    Update, //
+};

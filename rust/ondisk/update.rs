@@ -32,8 +32,24 @@ raw_structure! {
         0x03a s_state: u16,
         0x060 s_feature_incompat: u32,
         0x064 s_feature_ro_compat: u32,
+        0x194 error_record: [u8; ErrorRecord::LEN],
         0x274 s_wtime_hi: u8,
         0x275 s_mtime_hi: u8,
+    }
+}
+
+/// What drivers noted about errors that they met: how many, and of the first and the last one when,
+/// where and what. `e2fsck` forgets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorRecord([u8; Self::LEN]);
+
+impl ErrorRecord {
+    /// From `s_error_count` to the end of `s_last_error_func`.
+    const LEN: usize = 108;
+
+    /// That of a superblock.
+    pub fn of(bytes: &[u8; Superblock::LEN]) -> Self {
+        Self(RawUpdate::new(bytes).error_record)
     }
 }
 
@@ -48,6 +64,9 @@ pub struct Update {
     pub orphan_present: Option<bool>,
     /// Says that a driver has met an error; only `e2fsck` takes that back.
     pub error: bool,
+    /// Puts a record of errors back. A driver writes it beside the journal, so the replay of an
+    /// older copy of the superblock loses it.
+    pub error_record: Option<ErrorRecord>,
     /// Says that the volume was mounted to be written, at that time in seconds since 1970, once
     /// more than before.
     pub mounted: Option<u64>,
@@ -108,6 +127,9 @@ impl Update {
         }
         if self.error {
             raw.s_state |= State::ERROR.bits();
+        }
+        if let Some(ErrorRecord(record)) = self.error_record {
+            raw.error_record = record;
         }
         if let Some(time) = self.mounted {
             (raw.s_mtime, raw.s_mtime_hi) = split(time);

@@ -10,6 +10,7 @@ use ondisk::{
     Compat,
     Crc32c,
     Error,
+    ErrorRecord,
     Incompat,
     RoCompat,
     State,
@@ -162,10 +163,12 @@ fn whatever_is_changed_is_read_back() {
         let before = random_superblock(&mut numbers);
         let (mounted, written) = (time(&mut numbers), time(&mut numbers));
         let (needs_recovery, orphan_present) = (numbers.below(2) == 0, numbers.below(2) == 0);
+        let others = random_superblock(&mut numbers);
         let update = Update {
             needs_recovery: maybe(&mut numbers, needs_recovery),
             orphan_present: maybe(&mut numbers, orphan_present),
             error: numbers.below(2) == 0,
+            error_record: maybe(&mut numbers, ErrorRecord::of(&others)),
             mounted: maybe(&mut numbers, mounted),
             written: maybe(&mut numbers, written),
         };
@@ -202,6 +205,11 @@ fn whatever_is_changed_is_read_back() {
         }
         if update.error {
             allowed.push(0x3a);
+        }
+        let record = update.error_record.unwrap_or(ErrorRecord::of(&before));
+        assert_eq!(ErrorRecord::of(&after), record, "seed {seed}");
+        if update.error_record.is_some() {
+            allowed.extend(0x194..0x200);
         }
         if update.mounted.is_some() {
             allowed.extend((0x2c..0x30).chain(0x34..0x36).chain([0x275]));

@@ -12,6 +12,8 @@ mod group;
 mod hash;
 mod htree;
 mod inode;
+mod journal;
 mod layout;
+mod orphan;
 mod settings;
 mod xattr;
