@@ -125,8 +125,10 @@ impl Options {
     ///
     /// [`DaxChange`]; nothing is changed then.
     pub(super) fn change(&self, given: &Given) -> Result<(), DaxChange> {
-        // Pages of files that are open would have to move.
-        if given.dax.is_some_and(|dax| dax != self.dax) {
+        // Pages of files that are open would have to move. As with ext4, what was not given when the
+        // volume was mounted cannot be given now, not even when it would be the same.
+        let mounted = self.is_dax_given.then_some(self.dax);
+        if given.dax.is_some() && given.dax != mounted {
             return Err(DaxChange);
         }
         if let Some(acl) = given.acl {
