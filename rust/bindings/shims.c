@@ -262,6 +262,11 @@ void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 	mapping_set_large_folios(mapping);
 }
 
+void stablefs_shim_lock_buffer(struct buffer_head *bh)
+{
+	lock_buffer(bh);
+}
+
 void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
@@ -355,6 +360,12 @@ void stablefs_shim_super_set_uuid(struct super_block *sb, const u8 *uuid,
 				  unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);
+}
+
+/* Writes the block if it is dirty, through the caches of the device, and waits. */
+int stablefs_shim_sync_dirty_buffer_fua(struct buffer_head *bh)
+{
+	return __sync_dirty_buffer(bh, REQ_SYNC | REQ_FUA);
 }
 
 void stablefs_shim_vma_desc_set_hugepage(struct vm_area_desc *desc)

@@ -113,7 +113,7 @@ fn overhead(volume: &Superblock, zones: &Zones, journal: Option<&Journal>) -> u6
         return stored;
     }
     let clusters = |blocks: u64| blocks.div_ceil(volume.blocks_per_cluster().get().into());
-    let journal = journal.map_or(0, |journal| clusters(journal.len().0));
+    let journal = journal.map_or(0, |journal| clusters(journal.len().into()));
     clusters(volume.first_data_block().0)
         .saturating_add(zones.clusters(volume))
         .saturating_add(journal)

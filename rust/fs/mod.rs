@@ -10,7 +10,10 @@
 //! | [`options`] | mount options |
 //! | [`sops`] | what a mounted volume does |
 //! | [`volume`] | what is kept for a mounted volume |
+//! | [`superblock`] | the superblock, read and written |
+//! | [`recovery`] | what has to happen before a volume means anything |
 //! | [`journal`] | where the journal is |
+//! | [`reserved`] | inodes that the format itself uses |
 //! | [`groups`] | the group descriptors |
 //! | [`zones`] | blocks that hold the format's own structures |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
@@ -64,8 +67,11 @@ mod mount;
 mod namei;
 mod options;
 mod read_error;
+mod recovery;
 mod refusal;
+mod reserved;
 mod sops;
+mod superblock;
 mod symlink;
 mod volume;
 mod xattr;

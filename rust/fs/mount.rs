@@ -22,6 +22,7 @@ use super::{
         Given,
         Options, //
     },
+    recovery::settle,
     refusal::Refusal,
     volume::{
         Uuid,
@@ -29,16 +30,11 @@ use super::{
     },
     xattr,
     Inode,
-    KernelCrc32c,
     Stablefs,
     SuperBlock, //
 };
 use crate::{
     kernel::{
-        buffer::{
-            BdevAddr,
-            Buffer, //
-        },
         errno,
         fs_context::{
             self,
@@ -49,7 +45,6 @@ use crate::{
         log,
         super_block::{
             NewSuperBlock,
-            OnDevice,
             Params,
             Rooted, //
         },
@@ -133,12 +128,13 @@ impl fs_context::FillSuper for Stablefs {
 
 /// All that has to be known of a volume before the first inode is read.
 fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Volume, Refusal> {
-    let superblock = read_superblock(sb, given)?;
-    let journal = Journal::find(sb, &superblock)?;
-    let groups = Groups::read(sb, &superblock, journal.as_ref())?;
-    let options = Options::new(given, &superblock);
+    let settled = settle(sb, given.noload())?;
+    let superblock = settled.superblock();
+    let journal = Journal::find(sb, superblock)?;
+    let groups = Groups::read(sb, superblock, journal.as_ref())?;
+    let options = Options::new(given, superblock);
     let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
-    Volume::new(sb, superblock, options, groups, maps).map_err(|_| Refusal::NoMemory)
+    Volume::new(sb, settled, options, groups, maps).map_err(|_| Refusal::NoMemory)
 }
 
 /// The root directory.
@@ -217,56 +213,4 @@ fn params(volume: &Superblock) -> Params {
         uuid: volume.uuid(),
         i_version: true,
     }
-}
-
-fn read_superblock(
-    sb: &mut NewSuperBlock<'_, Stablefs>,
-    given: &Given,
-) -> Result<Superblock, Refusal> {
-    let device_len = sb.bdev_nr_bytes();
-    if device_len < Superblock::END {
-        return Err(Refusal::TooSmall { device_len });
-    }
-    if sb.block_size().is_none() {
-        return Err(Refusal::SectorSize);
-    }
-    // The superblock is as long as the smallest block, so a block of any size holds all of it.
-    sb.sb_min_blocksize(Superblock::LEN)
-        .map_err(|_| Refusal::SectorSize)?;
-
-    let addr = BdevAddr(Superblock::POS);
-    let mut bytes = [0; Superblock::LEN];
-    Buffer::sb_bread(sb, addr)
-        .and_then(|buffer| buffer.copy_to_slice(addr, &mut bytes))
-        .map_err(|_| Refusal::Unreadable)?;
-    let superblock = Superblock::parse::<KernelCrc32c>(&bytes).map_err(Refusal::Superblock)?;
-    accept(sb, given, &superblock)?;
-    let block_len = superblock.block_size().bytes();
-    sb.sb_set_blocksize(block_len)
-        .map_err(|_| Refusal::BlockSize {
-            block_len: block_len.get(),
-        })?;
-    Ok(superblock)
-}
-
-/// Looks at what the volume and this mount have to do with each other.
-fn accept(sb: &OnDevice, given: &Given, volume: &Superblock) -> Result<(), Refusal> {
-    let device_len = sb.bdev_nr_bytes();
-    if volume.len() > device_len {
-        return Err(Refusal::Truncated {
-            volume_len: volume.len(),
-            device_len,
-        });
-    }
-    let unknown = volume.features().ro_compat.unsupported();
-    if !sb.sb_rdonly() && !unknown.is_empty() {
-        return Err(Refusal::WriteProtected(unknown));
-    }
-    if !sb.sb_rdonly() {
-        return Err(Refusal::ReadOnly);
-    }
-    if volume.features().incompat.contains(Incompat::RECOVER) && !given.noload() {
-        return Err(Refusal::NeedsRecovery);
-    }
-    Ok(())
 }

@@ -3,11 +3,11 @@
 //! Why a volume is not mounted: one sentence that names what to look at, and an errno.
 
 use super::{
-    journal::Broken,
     metadata::{
         self,
         Fault, //
     },
+    reserved::Broken,
 };
 use crate::{
     kernel::errno,
@@ -40,8 +40,14 @@ pub(super) enum Refusal {
     ReadOnly,
     /// Mounted, and to access other files than before without the page cache.
     DaxChange,
-    /// Its journal has to be replayed first.
+    /// Its journal has to be replayed first, and the device cannot be written.
     NeedsRecovery,
+    /// Its journal has to be replayed, and is none that can be.
+    Journal(Fault),
+    /// Replaying the journal failed.
+    Replay(Error),
+    /// The device did not write the superblock.
+    SuperblockWrite,
     /// The device cannot read blocks of that size.
     BlockSize { block_len: u32 },
     /// The descriptor of a group is broken, or cannot be read.
@@ -63,14 +69,18 @@ impl Refusal {
             Self::TooSmall { .. }
             | Self::SectorSize
             | Self::Superblock(ondisk::Error::NotExt4 { .. }) => EINVAL,
-            Self::Unreadable => EIO,
+            Self::Unreadable | Self::SuperblockWrite => EIO,
             Self::Superblock(error) => metadata::errno_of(error),
             Self::Truncated { .. } | Self::Overlap { .. } => errno::efscorrupted(),
             Self::Group { fault, .. } => fault.errno(),
             Self::JournalInode { broken, .. } => broken.errno(),
             Self::NoMemory => ENOMEM,
-            Self::WriteProtected(_) | Self::Scattered | Self::NeedsRecovery => errno::eopnotsupp(),
-            Self::ReadOnly => EROFS,
+            Self::Journal(fault) => fault.errno(),
+            // jbd2 has this one for most of what can be wrong with a journal.
+            Self::Replay(error) if *error == EINVAL => errno::efscorrupted(),
+            Self::Replay(error) => *error,
+            Self::WriteProtected(_) | Self::Scattered => errno::eopnotsupp(),
+            Self::ReadOnly | Self::NeedsRecovery => EROFS,
             Self::BlockSize { .. } | Self::DaxChange => EINVAL,
         }
     }
@@ -105,7 +115,16 @@ impl fmt::Display for Refusal {
             }
             Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
             Self::DaxChange => f.write_str("dax cannot be changed while the volume is mounted"),
-            Self::NeedsRecovery => f.write_str("the journal has to be replayed"),
+            Self::NeedsRecovery => f.write_str(
+                "the journal has to be replayed, and the device is read-only; noload mounts without",
+            ),
+            Self::Journal(fault) => write!(f, "the journal has to be replayed: {fault}"),
+            Self::Replay(error) => write!(
+                f,
+                "replaying the journal failed with error {}: see the lines of JBD2",
+                error.to_errno()
+            ),
+            Self::SuperblockWrite => f.write_str("cannot write the superblock: I/O error"),
             Self::Group { group, fault } => write!(f, "group {}: {fault}", group.get()),
             Self::Overlap { pblk } => {
                 write!(

@@ -7,6 +7,7 @@ use super::{
     groups::Groups,
     map::Maps,
     options::Options,
+    recovery::Settled,
     zones::Zones,
     SuperBlock, //
 };
@@ -42,11 +43,12 @@ impl Volume {
     /// `ENOMEM`.
     pub(super) fn new(
         sb: &OnDevice,
-        superblock: ondisk::Superblock,
+        settled: Settled,
         options: Options,
         groups: Groups,
         maps: Registration<Maps>,
     ) -> Result<Self> {
+        let superblock = settled.into_superblock();
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax),
             verifier: Verifier::new(sb)?,

@@ -13,6 +13,7 @@ use super::super_block::OnDevice;
 use crate::bindings;
 use ::kernel::{
     alloc,
+    error::to_result,
     prelude::*,
     types::Opaque, //
 };
@@ -130,6 +131,31 @@ impl<'sb> Buffer<'sb> {
         // SAFETY: So many bytes have been written, and there is room for them.
         unsafe { to.inc_len(len) };
         Ok(to)
+    }
+
+    /// Changes the bytes from `addr` on, and has the device write the block: when this returns, it
+    /// is not only in a cache.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` unless all of them lie in this block; `EIO` if the device does not write it.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn write_through(&self, addr: BdevAddr, from: &[u8]) -> Result {
+        let to = self.bytes(addr, from.len())?;
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::lock_buffer(self.bh.as_ptr()) };
+        // SAFETY: `to` is valid for writes, `from` for reads, of that many bytes. The lock keeps
+        // writeback out; those who copy meanwhile may get some of it, as with C.
+        unsafe { bindings::memcpy_racy(to.cast_mut().cast(), from.as_ptr().cast(), from.len()) };
+        // SAFETY: Valid by the type invariants, and locked above.
+        unsafe { bindings::mark_buffer_dirty(self.bh.as_ptr()) };
+        // SAFETY: As above.
+        unsafe { bindings::unlock_buffer(self.bh.as_ptr()) };
+        // SAFETY: Valid by the type invariants.
+        to_result(unsafe { bindings::sync_dirty_buffer_fua(self.bh.as_ptr()) })
     }
 
     /// Where `len` bytes from `addr` on are, as long as `self`.

@@ -26,6 +26,7 @@ pub(crate) mod fserror;
 pub(crate) mod inode;
 pub(crate) mod integrity;
 pub(crate) mod iomap;
+pub(crate) mod jbd2;
 pub(crate) mod kiocb;
 pub(crate) mod locks;
 pub(crate) mod log;
