@@ -123,6 +123,11 @@ impl<T: Operations> Registration<T> {
         // SAFETY: By the contract of this function.
         let sc = unsafe { &mut *sc };
         let Scanned { scanned, freed } = data.scan_objects(sc.nr_to_scan);
+        if scanned == 0 {
+            // C would ask again and again for as long as there seems to be something.
+            // CAST: C means the largest number.
+            return bindings::SHRINK_STOP as usize;
+        }
         sc.nr_scanned = scanned;
         freed
     }

@@ -26,6 +26,7 @@ pub mod mounted;
 pub mod needs;
 pub mod populate;
 pub mod program;
+pub mod rummage;
 pub mod scratch;
 pub mod scsi;
 pub mod seed;

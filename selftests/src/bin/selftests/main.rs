@@ -13,6 +13,7 @@ mod mount_options;
 mod mount_refuses;
 mod reads_what_ext4_wrote;
 mod replays_the_journal;
+mod survives_damaged_volumes;
 
 use std::env;
 use std::path::Path;
@@ -34,6 +35,7 @@ const PROGRAMS: &[&Program] = &[
     &comparison_sees_a_change::PROGRAM,
     &finds_names_under_every_hash::PROGRAM,
     &reads_what_ext4_wrote::PROGRAM,
+    &survives_damaged_volumes::PROGRAM,
 ];
 
 fn main() -> ExitCode {
