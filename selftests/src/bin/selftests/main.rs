@@ -36,6 +36,7 @@ const PROGRAMS: &[&Program] = &[
     &finds_names_under_every_hash::PROGRAM,
     &reads_what_ext4_wrote::PROGRAM,
     &survives_damaged_volumes::PROGRAM,
+    &reads_what_ext4_wrote::SHAPES,
 ];
 
 fn main() -> ExitCode {

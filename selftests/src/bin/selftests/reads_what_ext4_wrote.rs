@@ -28,9 +28,20 @@ pub(crate) const PROGRAM: Program = Program {
         volume: Volume::Raw,
         only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
     },
+    cases: &[Case::new("as_mke2fs_makes_it", |env| reads(env, &DEFAULT))],
+};
+
+/// The same for volumes that are made otherwise, and for other users than root.
+pub(crate) const SHAPES: Program = Program {
+    name: "reads_volumes_of_other_shapes",
+    needs: Needs {
+        // What the blocks of a volume look like has little to do with what it is on.
+        on: Cow::Borrowed(&[Kind::Pmem, Kind::Dif]),
+        volume: Volume::Raw,
+        only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
+    },
     cases: &[
         Case::new("by_an_unprivileged_user", unprivileged),
-        Case::new("as_mke2fs_makes_it", |env| reads(env, &DEFAULT)),
         Case::new("blocks_of_1_kib", |env| reads(env, &SMALL_BLOCKS)),
         Case::new("blocks_of_2_kib", |env| reads(env, &LARGE_INODES)),
     ],
