@@ -14,6 +14,7 @@ use crate::{
             Buffer, //
         },
         errno,
+        fserror,
         log,
         super_block::OnDevice, //
     },
@@ -107,21 +108,44 @@ pub(super) fn errno_of(error: &ondisk::Error) -> Error {
 }
 
 /// Reports what the format does not allow, and gives the error number for it.
-pub(super) fn blame(sb: &OnDevice, at: At, error: ondisk::Error) -> Error {
+///
+/// # Context
+///
+/// May sleep. With `errors=panic` it may not return.
+pub(super) fn blame(sb: &SuperBlock, at: At, error: ondisk::Error) -> Error {
     log::err(sb, format_args!("{at}: {error}"));
-    errno_of(&error)
+    match error {
+        // Nothing is broken.
+        ondisk::Error::Unsupported(_) => errno_of(&error),
+        _ => broken(sb, at, errno_of(&error)),
+    }
 }
 
 /// Reports what is wrong between one structure and another.
-pub(super) fn corrupt(sb: &OnDevice, at: At, what: fmt::Arguments<'_>) -> Error {
+///
+/// # Context
+///
+/// That of [`blame`].
+pub(super) fn corrupt(sb: &SuperBlock, at: At, what: fmt::Arguments<'_>) -> Error {
     log::err(sb, format_args!("{at}: {what}"));
-    errno::efscorrupted()
+    broken(sb, at, errno::efscorrupted())
 }
 
 /// Reports that a block could not be read.
-fn unreadable(sb: &OnDevice, at: At, error: Error) -> Error {
-    if error != ENOMEM {
-        log::err(sb, format_args!("{at}: cannot be read"));
+fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
+    if error == ENOMEM {
+        return error;
+    }
+    log::err(sb, format_args!("{at}: cannot be read"));
+    broken(sb, at, error)
+}
+
+/// Does what is to be done when metadata turn out to be broken, beside the line in the log. Since
+/// nothing is written, `errors=continue` and `errors=remount-ro` are the same.
+fn broken(sb: &SuperBlock, at: At, error: Error) -> Error {
+    fserror::report_metadata(sb, at.ino.map(Ino::get), error);
+    if sb.volume().options().may_panic() {
+        log::panic(sb);
     }
     error
 }
@@ -190,7 +214,7 @@ fn addr(superblock: &ondisk::Superblock, pblk: Pblk, start: u32) -> Result<BdevA
 
 /// Reads a part of a block of the volume.
 pub(super) fn read(
-    sb: &OnDevice,
+    sb: &SuperBlock,
     superblock: &ondisk::Superblock,
     at: At,
     place: InBlock,

@@ -51,6 +51,7 @@ use crate::{
         vfs,
     },
     ondisk::{
+        Errors,
         Incompat,
         Ino,
         Lblk,
@@ -164,6 +165,12 @@ fn report_mounted(sb: &SuperBlock) {
     };
     let uuid = Uuid(volume.uuid());
     log::info(sb, format_args!("mounted filesystem {uuid} ro{what}"));
+    if volume.settings().errors() == Errors::Panic && !volume.options().may_panic() {
+        log::info(
+            sb,
+            format_args!("errors=panic is the volume's default, and has to be asked for"),
+        );
+    }
     if state.contains(State::ERROR) {
         log::warn(
             sb,

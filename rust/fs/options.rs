@@ -102,6 +102,8 @@ pub(super) struct Options {
     acl: Atomic<bool>,
     user_xattr: Atomic<bool>,
     errors: Atomic<u32>,
+    /// Whether `errors` is what a mounter has said.
+    is_errors_given: Atomic<bool>,
 }
 
 impl Options {
@@ -116,6 +118,7 @@ impl Options {
             acl: Atomic::new(given.acl.unwrap_or(true)),
             user_xattr: Atomic::new(given.user_xattr.unwrap_or(true)),
             errors: Atomic::new(to_number(errors)),
+            is_errors_given: Atomic::new(given.errors.is_some()),
         }
     }
 
@@ -139,6 +142,7 @@ impl Options {
         }
         if let Some(errors) = given.errors {
             self.errors.store(to_number(errors), Relaxed);
+            self.is_errors_given.store(true, Relaxed);
         }
         Ok(())
     }
@@ -153,8 +157,14 @@ impl Options {
         self.user_xattr.load(Relaxed)
     }
 
-    /// What to do when a structure turns out to be corrupt.
-    pub(super) fn errors(&self) -> Errors {
+    /// Whether the kernel is to stop when a structure turns out to be corrupt. A mounter has to have
+    /// said so: a disk that somebody found shall not be able to.
+    pub(super) fn may_panic(&self) -> bool {
+        self.errors() == Errors::Panic && self.is_errors_given.load(Relaxed)
+    }
+
+    /// What to do when a structure turns out to be corrupt, as the mounter or the volume says.
+    fn errors(&self) -> Errors {
         from_number(self.errors.load(Relaxed))
     }
 

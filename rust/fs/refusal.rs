@@ -135,7 +135,7 @@ impl fmt::Display for Refusal {
             }
             Self::Scattered => f.write_str("unsupported: metadata in more than two million places"),
             Self::JournalInode { ino, broken } => {
-                write!(f, "the journal, inode {}, is {broken}", ino.get())
+                write!(f, "the journal, inode {}: {broken}", ino.get())
             }
             Self::NoMemory => f.write_str("not enough memory"),
             Self::BlockSize { block_len } => {

@@ -25,6 +25,29 @@ pub(crate) fn info(sb: &OnDevice, message: fmt::Arguments<'_>) {
     print(sb, c"\x016%s (%s): %pA\n", message);
 }
 
+/// Stops the kernel, as the administrator wants it after an error. While it stops already, the
+/// device may well be gone, and errors mean nothing.
+pub(crate) fn panic(sb: &OnDevice) {
+    // SAFETY: C reads and writes it as we do.
+    let state = unsafe { (&raw const bindings::system_state).read_volatile() };
+    if matches!(
+        state,
+        bindings::system_states_SYSTEM_HALT
+            | bindings::system_states_SYSTEM_POWER_OFF
+            | bindings::system_states_SYSTEM_RESTART
+    ) {
+        return;
+    }
+    // SAFETY: The format takes two strings, which `sb` keeps valid.
+    unsafe {
+        bindings::panic(
+            c"%s (%s): panic because of errors=panic\n".as_char_ptr(),
+            sb.type_name(),
+            sb.id(),
+        )
+    };
+}
+
 /// `format` has a level, and takes the type's name, the volume's and the message, in this order.
 fn print(sb: &OnDevice, format: &'static CStr, message: fmt::Arguments<'_>) {
     // SAFETY: The function has no preconditions.

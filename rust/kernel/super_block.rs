@@ -73,10 +73,18 @@ impl OnDevice {
 
     /// Whether it is, or is to be, mounted read-only.
     pub(crate) fn sb_rdonly(&self) -> bool {
+        self.s_flags() & bindings::SB_RDONLY != 0
+    }
+
+    /// Whether it has been mounted, and not yet been given up.
+    pub(super) fn is_active(&self) -> bool {
+        self.s_flags() & bindings::SB_ACTIVE != 0
+    }
+
+    fn s_flags(&self) -> c_ulong {
         // SAFETY: Valid by the type invariants. C changes the flags with `s_umount` held, and reads
         // them without.
-        let s_flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
-        s_flags & bindings::SB_RDONLY != 0
+        unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() }
     }
 
     /// Bytes of the largest file.
