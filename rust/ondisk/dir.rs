@@ -161,16 +161,22 @@ impl<'a> Leaf<'a> {
         }
     }
 
-    /// The entry of that name.
+    /// The entry of that name. Of those before it only how long they are is checked, which is a
+    /// third of the work.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](super::Error::Corrupt), should one come before the name.
+    /// [`Corrupt`](super::Error::Corrupt), of this entry or of how long one before it is.
     pub fn find(&self, name: &[u8]) -> Result<Option<Entry<'a>>> {
-        for entry in self.entries() {
-            let entry = entry?;
-            if entry.name == name {
-                return Ok(Some(entry));
+        let mut entries = self.entries();
+        while !entries.is_at_end() {
+            let seen = entries.advance()?;
+            if seen.is == Next::Name && seen.name != name {
+                continue;
+            }
+            match entries.check(seen)? {
+                Some(entry) if entry.name == name => return Ok(Some(entry)),
+                _ => (),
             }
         }
         Ok(None)
@@ -226,9 +232,8 @@ impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Each step goes on by at least the smallest entry.
-        while self.pos < self.leaf.bytes.len() {
-            match self.step() {
+        while !self.is_at_end() {
+            match self.advance().and_then(|seen| self.check(seen)) {
                 Ok(Some(entry)) => return Some(Ok(entry)),
                 Ok(None) => (),
                 Err(error) => {
@@ -243,9 +248,24 @@ impl<'a> Iterator for Entries<'a> {
 
 impl FusedIterator for Entries<'_> {}
 
+/// An entry of which only how long it and its name are has been checked.
+struct Seen<'a> {
+    raw: RawEntry,
+    pos: usize,
+    name: &'a [u8],
+    /// What it has to be.
+    is: Next,
+    /// Whether it is the last of its block.
+    is_last: bool,
+}
+
 impl<'a> Entries<'a> {
-    /// Goes past one entry, and gives it if it has an inode.
-    fn step(&mut self) -> Result<Option<Entry<'a>>> {
+    fn is_at_end(&self) -> bool {
+        self.pos >= self.leaf.bytes.len()
+    }
+
+    /// Goes past one entry, and so on by at least the smallest there is.
+    fn advance(&mut self) -> Result<Seen<'a>> {
         let rest = self.leaf.bytes.get(self.pos..).unwrap_or_default();
         let Some(raw) = chunk(rest, 0).map(RawEntry::new) else {
             // Entries leave room for another one, or none.
@@ -264,22 +284,29 @@ impl<'a> Entries<'a> {
         let Some(name) = rest.get(HEADER_LEN..name_end).filter(|_| name_end <= len) else {
             return Structure::Directory.corrupt("name_len", raw.name_len);
         };
-
-        let entry = self.check(&raw, name)?;
-        if self.next == Next::Dot && left == 0 {
-            return Structure::Directory.corrupt("rec_len", raw.rec_len);
-        }
+        let seen = Seen {
+            raw,
+            pos: self.pos,
+            name,
+            is: self.next,
+            is_last: left == 0,
+        };
         // OVERFLOW: less than a block.
         self.pos = self.pos.saturating_add(len);
         self.next = match self.next {
             Next::Dot => Next::DotDot,
             Next::DotDot | Next::Name => Next::Name,
         };
-        Ok(entry)
+        Ok(seen)
     }
 
-    fn check(&self, raw: &RawEntry, name: &'a [u8]) -> Result<Option<Entry<'a>>> {
-        let expected: Option<&[u8]> = match self.next {
+    /// Gives the entry if it has an inode.
+    fn check(&self, seen: Seen<'a>) -> Result<Option<Entry<'a>>> {
+        let Seen { raw, name, .. } = seen;
+        if seen.is == Next::Dot && seen.is_last {
+            return Structure::Directory.corrupt("rec_len", raw.rec_len);
+        }
+        let expected: Option<&[u8]> = match seen.is {
             Next::Dot => Some(b"."),
             Next::DotDot => Some(b".."),
             Next::Name => None,
@@ -291,7 +318,7 @@ impl<'a> Entries<'a> {
             return Ok(None);
         };
         if ino != Ino::ROOT && !self.leaf.inodes.contains(&raw.inode)
-            || self.next == Next::Dot && ino != self.leaf.dir
+            || seen.is == Next::Dot && ino != self.leaf.dir
         {
             return Structure::Directory.corrupt("inode", raw.inode);
         }
@@ -311,7 +338,7 @@ impl<'a> Entries<'a> {
             return Structure::Directory.corrupt("name_len", raw.file_type);
         };
         Ok(Some(Entry {
-            pos: self.pos,
+            pos: seen.pos,
             ino,
             file_type,
             name,
