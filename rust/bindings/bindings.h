@@ -18,6 +18,7 @@
 #include <linux/posix_acl.h>
 #include <linux/sort.h>
 #include <linux/statfs.h>
+#include <uapi/linux/fiemap.h>
 #include <uapi/linux/posix_acl.h>
 
 /* Macros that bindgen cannot evaluate. Kbuild takes the prefix off. */

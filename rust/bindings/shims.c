@@ -101,9 +101,25 @@ bool stablefs_shim_dir_emit(struct dir_context *ctx, const char *name,
 	return dir_emit(ctx, name, namelen, ino, type);
 }
 
-void stablefs_shim_fiemap_clear_cache(struct fiemap_extent_info *info)
+int stablefs_shim_fiemap_fill_next_extent(struct fiemap_extent_info *info,
+					  u64 logical, u64 phys, u64 len, u32 flags)
 {
-	info->fi_flags &= ~FIEMAP_FLAG_CACHE;
+	return fiemap_fill_next_extent(info, logical, phys, len, flags);
+}
+
+int stablefs_shim_fiemap_prep(struct inode *inode, struct fiemap_extent_info *info,
+			      u64 start, u64 *len, u32 supported_flags)
+{
+	return fiemap_prep(inode, info, start, len, supported_flags);
+}
+
+/* Whether a caller of FIEMAP gave the flag, which is taken away. */
+bool stablefs_shim_fiemap_take_flag(struct fiemap_extent_info *info, u32 flag)
+{
+	bool given = info->fi_flags & flag;
+
+	info->fi_flags &= ~flag;
+	return given;
 }
 
 void stablefs_shim_file_accessed(struct file *file)

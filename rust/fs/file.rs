@@ -7,6 +7,7 @@ use super::{
     dio,
     ioctl,
     iomap,
+    xattr,
     File,
     Inode,
     Stablefs, //
@@ -116,6 +117,9 @@ pub(super) fn fiemap(inode: &Inode, mut fieinfo: kernel::iomap::Fiemap<'_>) -> R
     }
     fieinfo.ignore_cache();
     let _lock = inode.inode_lock_shared();
+    if fieinfo.take_xattr() {
+        return fieinfo.fill_only_extent(inode, xattr::place(inode)?);
+    }
     kernel::iomap::fiemap::<iomap::Operations>(inode, fieinfo)
 }
 

@@ -53,6 +53,7 @@ use crate::{
             Content,
             Type, //
         },
+        InBlock,
         Ino,
         Lblk,
         Pblk,
@@ -154,6 +155,13 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
         unreadable: Unreadable::new(),
     };
     Ok(new.fill(params, info))
+}
+
+/// Where an inode is.
+pub(super) fn place_of(sb: &SuperBlock, ino: Ino) -> Result<InBlock> {
+    descriptor(sb, ino)?
+        .inode_place(sb.volume(), ino)
+        .ok_or(EINVAL)
 }
 
 /// The bytes of an inode, from the inode table.

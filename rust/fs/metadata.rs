@@ -204,7 +204,8 @@ pub(super) fn read_ahead(
     }
 }
 
-fn addr(superblock: &ondisk::Superblock, pblk: Pblk, start: u32) -> Result<BdevAddr> {
+/// The byte `start` of a block.
+pub(super) fn addr(superblock: &ondisk::Superblock, pblk: Pblk, start: u32) -> Result<BdevAddr> {
     pblk.0
         .checked_mul(superblock.block_size().bytes().get().into())
         .and_then(|block| block.checked_add(start.into()))

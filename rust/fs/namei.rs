@@ -3,7 +3,7 @@
 //! Names, looked up.
 
 use super::{
-    acl, attr, dir, htree,
+    acl, attr, dir, file, htree,
     inode::{
         iget,
         read_block, //
@@ -24,6 +24,7 @@ use crate::{
         errno,
         fileattr::FileKattr,
         inode,
+        iomap::Fiemap,
         posix_acl::{
             self,
             PosixAcl, //
@@ -58,6 +59,10 @@ impl inode::Operations for Operations {
             .map(|ino| iget_named(dir, ino))
             .transpose()?;
         dentry.d_splice_alias(inode)
+    }
+
+    fn fiemap(inode: &Inode, fieinfo: Fiemap<'_>) -> Result {
+        file::fiemap(inode, fieinfo)
     }
 
     fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {

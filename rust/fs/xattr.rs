@@ -15,7 +15,10 @@
 //! they are listed only.
 
 use super::{
-    inode::read_bytes,
+    inode::{
+        place_of,
+        read_bytes, //
+    },
     metadata::{
         self,
         At,
@@ -26,6 +29,7 @@ use super::{
 use crate::{
     kernel::{
         capability, errno,
+        iomap::OnlyExtent,
         xattr::{
             self,
             Buffer,
@@ -111,6 +115,36 @@ fn get_user(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) 
         return Err(errno::eopnotsupp());
     }
     get(inode, prefix, name.to_bytes(), |bytes| value.push(bytes))
+}
+
+/// Where attributes are: in the inode, or else in their block; none, if there are none.
+///
+/// # Errors
+///
+/// What reading and checking the attributes of the inode says.
+pub(super) fn place(inode: &Inode) -> Result<Option<OnlyExtent>> {
+    let (sb, disk) = (inode.sb(), inode.disk());
+    let bytes = read_bytes(sb, inode.ino())?;
+    let in_inode = Xattrs::in_inode(disk, &bytes)
+        .map_err(|error| metadata::blame(sb, At::inode(inode.ino()), error))?;
+    if in_inode.is_some() {
+        let inode_place = place_of(sb, inode.ino())?;
+        let skip = u32::try_from(disk.xattr_pos())?;
+        let start = inode_place.start.checked_add(skip).ok_or(EINVAL)?;
+        return Ok(Some(OnlyExtent {
+            addr: metadata::addr(sb.volume(), inode_place.pblk, start)?,
+            len: inode_place.len.saturating_sub(skip).into(),
+            is_inline: true,
+        }));
+    }
+    let Some(pblk) = disk.xattr_block() else {
+        return Ok(None);
+    };
+    Ok(Some(OnlyExtent {
+        addr: metadata::addr(sb.volume(), pblk, 0)?,
+        len: sb.volume().block_size().bytes().get().into(),
+        is_inline: false,
+    }))
 }
 
 /// Gives the value of an attribute to `take`.

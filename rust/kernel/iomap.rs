@@ -460,6 +460,16 @@ pub(crate) struct Fiemap<'a> {
     _info: PhantomData<&'a mut ()>,
 }
 
+/// What is in one place.
+pub(crate) struct OnlyExtent {
+    /// Where it begins.
+    pub(crate) addr: BdevAddr,
+    /// How many bytes it has.
+    pub(crate) len: u64,
+    /// Whether it is a part of the inode.
+    pub(crate) is_inline: bool,
+}
+
 impl Fiemap<'_> {
     /// # Safety
     ///
@@ -480,8 +490,46 @@ impl Fiemap<'_> {
 
     /// Takes note of the wish that the map be read ahead, which needs no doing.
     pub(crate) fn ignore_cache(&mut self) {
+        self.take_flag(bindings::FIEMAP_FLAG_CACHE);
+    }
+
+    /// Whether it is the extended attributes that are asked for. To be asked once.
+    pub(crate) fn take_xattr(&mut self) -> bool {
+        self.take_flag(bindings::FIEMAP_FLAG_XATTR)
+    }
+
+    fn take_flag(&mut self, flag: u32) -> bool {
         // SAFETY: Valid and not shared by the type invariants.
-        unsafe { bindings::fiemap_clear_cache(self.info.as_ptr()) };
+        unsafe { bindings::fiemap_take_flag(self.info.as_ptr(), flag) }
+    }
+
+    /// Tells of all that there is: nothing, or `len` bytes at `addr`, which are a part of the inode
+    /// if `is_inline` says so.
+    ///
+    /// # Errors
+    ///
+    /// `EBADR` if the caller gave flags that are not known; `EINVAL`; `EFAULT`.
+    pub(crate) fn fill_only_extent<T: FileSystemType>(
+        mut self,
+        inode: &Inode<T>,
+        extent: Option<OnlyExtent>,
+    ) -> Result {
+        let (inode, info) = (inode.as_ptr(), self.info.as_ptr());
+        // SAFETY: Both are valid, and the information is not shared, by the type invariants.
+        to_result(unsafe { bindings::fiemap_prep(inode, info, self.start, &mut self.len, 0) })?;
+        let Some(extent) = extent.filter(|extent| self.start < extent.len) else {
+            return Ok(());
+        };
+        let flags = if extent.is_inline {
+            bindings::FIEMAP_EXTENT_LAST | bindings::FIEMAP_EXTENT_DATA_INLINE
+        } else {
+            bindings::FIEMAP_EXTENT_LAST
+        };
+        // SAFETY: The information is valid and not shared by the type invariants.
+        let err =
+            unsafe { bindings::fiemap_fill_next_extent(info, 0, extent.addr.0, extent.len, flags) };
+        // 1 says that there is no room for more.
+        to_result(err.min(0))
     }
 }
 

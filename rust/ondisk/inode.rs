@@ -513,6 +513,11 @@ impl Inode {
             && volume.features().compat.contains(Compat::DIR_INDEX)
     }
 
+    /// Where the bytes for extended attributes begin, counted from the inode.
+    pub fn xattr_pos(&self) -> usize {
+        self.fields_end
+    }
+
     /// The bytes after the newer fields, for extended attributes. Without newer fields what
     /// follows was never taken, and is not to be looked into.
     pub(super) fn xattr_area<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
