@@ -10,6 +10,9 @@
 //! | `invalidate_lock` | the pages of an [`Inode`] | that a page that is being brought in is still the file's | [`InvalidateShared`] |
 //! | folio lock | a folio | its contents, until they are up to date; its place in the file | [`folio::Locked`] |
 //! | DAX entry lock | a page's entry in the pages of an [`Inode`] | the same, for memory without folios | DAX's |
+//! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn | [`MutexGuard`] |
+//! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
+//! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
 //!
 //! The order, outermost first, on each path:
 //!
@@ -25,6 +28,10 @@
 //! * `SEEK_HOLE`, `SEEK_DATA`, `FIEMAP`, `FIBMAP`: `i_rwsem` → folio locks (for unwritten extents) →
 //!   map.
 //!
+//! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
+//!   the tree; `loading` → `listed` → `known`.
+//! * memory reclaim, with whatever is held over an allocation: `listed` → `known`.
+//!
 //! *Because*:
 //!
 //! * `i_rwsem` is outside `mmap_lock`, as reads that hold it fault on the reader's memory. So nothing
@@ -32,6 +39,10 @@
 //!   `invalidate_lock`.
 //! * The map is asked under a folio lock. So what it allocates must not be waited for by way of
 //!   writing out, or giving up, folios of the same file.
+//!   `loading` is held over allocations, which are NOFS: a handle of the journal may be open when it is
+//!   taken, and whoever evicts inodes may want to start one.
+//! * `listed` and `known` are held over no allocation and a bounded number of steps, as memory reclaim
+//!   takes them from anywhere.
 //! * A read is verified by a worker that holds none of these, and ends by unlocking folios. So nobody
 //!   may wait for that worker with a folio locked that it has to unlock; it is waited for by the end
 //!   of a mount only, after the last inode.
@@ -41,3 +52,7 @@
 //! [`InodeShared`]: crate::kernel::locks::InodeShared
 //! [`InvalidateShared`]: crate::kernel::locks::InvalidateShared
 //! [`folio::Locked`]: crate::kernel::folio::Locked
+//! [`ExtentMap`]: super::map::ExtentMap
+//! [`Maps`]: super::map::Maps
+//! [`MutexGuard`]: ::kernel::sync::MutexGuard
+//! [`SpinLockGuard`]: ::kernel::sync::SpinLockGuard

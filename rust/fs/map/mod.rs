@@ -9,17 +9,7 @@
 //! well, and changes the map before giving it up. So what was read is still so when it becomes
 //! known, and nothing known is ever replaced by what was read: it only fills a gap.
 //!
-//! | lock | C object | protects |
-//! | --- | --- | --- |
-//! | [`loading`](ExtentMap) | mutex, a file's | the tree on the disk, and that the map does not learn |
-//! | [`listed`](Maps) | spinlock, a volume's | which maps there are to forget something of |
-//! | [`known`](ExtentMap) | spinlock, a file's | what is known |
-//!
-//! They are taken in this order. `loading` is held while blocks are read and memory is allocated;
-//! a handle of the journal may be open when it is taken, and so such allocations must not wait for
-//! one: they do not call into filesystems. The other two are held for a bounded number of steps,
-//! over no allocation and no freeing. Memory reclaim takes only those, so it can forget with any
-//! other lock held.
+//! Its three locks are in [`locks`](super::locks).
 
 mod cached;
 mod reclaim;
