@@ -151,7 +151,7 @@ class Machine:
         self.argv += ["-fw_cfg", f"name=opt/org.stablefs/{name},file={self.inherit(file)}"]
 
     def append(self):
-        words = "console=ttyS0 panic=-1 oops=panic mitigations=off init_on_alloc=0 lsm=capability nokaslr"
+        words = "console=ttyS0 panic=-1 oops=panic mitigations=off no_timer_check init_on_alloc=0 lsm=capability nokaslr"
         words += " rcupdate.rcu_expedited=1 random.trust_cpu=on log_buf_len=4M printk.devkmsg=on ignore_loglevel"
         self.argv += ["-append", f"{words} {self.values['append']}"]
 

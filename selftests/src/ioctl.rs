@@ -84,6 +84,8 @@ pub struct Extent {
     pub reserved: [u32; 3],
 }
 
+/// `FIEMAP_EXTENT_DATA_INLINE`
+pub const EXTENT_DATA_INLINE: u32 = 0x200;
 /// `FIEMAP_EXTENT_LAST`
 pub const EXTENT_LAST: u32 = 0x1;
 /// `FIEMAP_FLAG_SYNC`

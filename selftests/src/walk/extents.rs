@@ -9,7 +9,7 @@ use rustix::fs::{seek, SeekFrom};
 use rustix::io::Errno;
 
 use super::{Node, Record};
-use crate::ioctl::{fiemap, Extent, EXTENT_LAST, FIEMAP_SYNC, FIEMAP_XATTR};
+use crate::ioctl::{fiemap, Extent, EXTENT_DATA_INLINE, EXTENT_LAST, FIEMAP_SYNC, FIEMAP_XATTR};
 
 /// A part of a file that is no hole, `[start, end)` in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,26 @@ pub(super) fn record_map(record: &mut Record, node: &Node, file: &File) {
         }
         Err(e) => record.add(&node.path, "fiemap", format_args!("error: {e}")),
     }
-    let xattrs = fiemap(file, FIEMAP_XATTR)
-        .map(|extents| extents.iter().map(show).collect::<Vec<_>>().join("; "));
+    let xattrs = fiemap(file, FIEMAP_XATTR).map(|extents| {
+        extents
+            .iter()
+            .map(show_xattr)
+            .collect::<Vec<_>>()
+            .join("; ")
+    });
     record.add_result(&node.path, "fiemap_xattr", xattrs);
+}
+
+/// As [`show`], without the place of what is in an inode: ext4 adds up the block and where in its inode the attributes
+/// are, and forgets where in the block the inode is.
+fn show_xattr(extent: &Extent) -> String {
+    if extent.flags & EXTENT_DATA_INLINE == 0 {
+        return show(extent);
+    }
+    format!(
+        "{:#x} bytes in the inode, flags {:#x}",
+        extent.length, extent.flags
+    )
 }
 
 /// The segments of a file of `size` bytes.
