@@ -14,7 +14,7 @@
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
 //!
-//! The order, outermost first, on each path:
+//! The order, outermost first, on each path; "map" stands for all that [`map`](super::map) takes:
 //!
 //! * buffered read: `invalidate_lock` → folio lock → map. All by mm, and without `i_rwsem`: a page is
 //!   the file's as long as its lock is held, which is all that one read of it needs.

@@ -3,8 +3,9 @@
 //! A sector whose data does not fit its protection information, or that cannot be read at all, is an error for whoever
 //! reads it and for nobody else; the log names inode and offset. Once the sector is right again, so is the file.
 //!
-//! Promise 1, stable data: its reading side. No control breaks it: with the checks of the device and of the kernel
-//! switched off, the case sees that the wrong data is returned, so it is the checks that make the error.
+//! Promise 1, stable data: its reading side. Broken by control `skip_read_verify`, which reads protection information
+//! and looks at none of it. And with the checks of the device and of the kernel switched off, a case sees that the
+//! wrong data is returned, so it is the checks that make the error.
 //! Filesystems: stablefs, and beside it what ext4 makes of the same sector; ext4 and XFS alone, for comparison. ext4
 //! has no inode and offset in the log of a failed read, so that is asked of stablefs only.
 
