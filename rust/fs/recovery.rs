@@ -147,6 +147,9 @@ fn note_errors(sb: &OnDevice, error: bool, record: ErrorRecord) -> Result<(), Re
     )
 }
 
+/// Blocks of an orphan file, at most, as ext4 has it (`EXT4_MAX_ORPHAN_FILE_BLOCKS`).
+const MAX_ORPHAN_BLOCKS: u32 = 512;
+
 /// Whether the orphan file is known to name no inode; so is one that is not there.
 fn is_orphan_file_empty(sb: &OnDevice, volume: &Superblock) -> bool {
     if !volume
@@ -162,6 +165,10 @@ fn is_orphan_file_empty(sb: &OnDevice, volume: &Superblock) -> bool {
     let Ok(file) = Reserved::read(sb, volume, ino) else {
         return false;
     };
+    // Else a disk could have a few blocks looked at again and again, billions of times.
+    if file.len > MAX_ORPHAN_BLOCKS {
+        return false;
+    }
     let blocks = file.extents.iter().flatten().flat_map(|extent| {
         let blocks = extent.pblks();
         (blocks.start.0..blocks.end.0).map(crate::ondisk::Pblk)
