@@ -272,11 +272,18 @@ impl<U: Operations> OperationsTable<U> {
         let bio = unsafe { (*ctx).read_ctx }.cast();
         // SAFETY: As above.
         let pos = unsafe { (*ctx).read_ctx_file_offset };
-        if let Some(verifier) = verifier {
-            // SAFETY: A bio from the set in `VERIFIED_READ`. The inode's pages are locked until the
-            // read has ended, and the verifier outlives all inodes.
-            unsafe { verifier.attach(inode, bio, pos, 0) };
-        }
+        let Some(verifier) = verifier else {
+            // `U` says so now, and said otherwise before: nobody verifies then, as without tables.
+            // SAFETY: C's own table, constant.
+            if let Some(submit_read) = unsafe { bindings::iomap_bio_read_ops.submit_read } {
+                // SAFETY: As the function wants it, by the contract of this one.
+                unsafe { submit_read(iter, ctx) };
+            }
+            return;
+        };
+        // SAFETY: A bio from the set in `VERIFIED_READ`. The inode's pages are locked until the
+        // read has ended, and the verifier outlives all inodes.
+        unsafe { verifier.attach(inode, bio, pos, 0) };
         // SAFETY: As the function wants it, by the contract of this one; `end_io` fits the ioend.
         unsafe { bindings::iomap_bio_submit_read_endio(iter, ctx, Some(integrity::end_io)) };
     }
@@ -300,9 +307,10 @@ impl<U: Operations> OperationsTable<U> {
             // SAFETY: A bio from the set in `VERIFIED_DIRECT`. The file is open until the read has
             // ended, and the verifier outlives all inodes.
             unsafe { verifier.attach(inode, bio, pos, flags) };
+            // SAFETY: The bio is ours to submit; `end_io` fits the ioend. Without one, the bio ends
+            // as C has set it up.
+            unsafe { (*bio).bi_end_io = Some(integrity::end_io) };
         }
-        // SAFETY: The bio is ours to submit; `end_io` fits the ioend.
-        unsafe { (*bio).bi_end_io = Some(integrity::end_io) };
         // SAFETY: As above.
         unsafe { bindings::submit_bio(bio) };
     }
