@@ -203,7 +203,7 @@ impl Positions {
 #[derive(Default)]
 struct Gathered {
     blocks: KVec<MetaBlock>,
-    names: KVec<Name>,
+    names: KVVec<Name>,
     /// What comes after them.
     next: Option<u64>,
 }

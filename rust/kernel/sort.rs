@@ -20,7 +20,7 @@ pub(crate) fn sort_by_key<T: Copy, K: Ord>(values: &mut [T], key: fn(&T) -> K) {
     // SAFETY: As many values as the slice has; to exchange the bytes of two is to exchange them,
     // since they are `Copy`. `compare` gets pointers to two of them, and that to `key`.
     unsafe {
-        bindings::sort_r(
+        bindings::sort_r_nonatomic(
             values.as_mut_ptr().cast(),
             values.len(),
             size_of::<T>(),
