@@ -96,10 +96,13 @@ impl<T: FileSystemType> FileSystem<T> {
     pub(crate) fn register(&'static self) -> Result<Registration<T>> {
         // INVARIANT: The slab is there before the first mount can come.
         let cache = inode::Cache::new(T::NAME)?;
-        self.inode_cache.store(cache.as_ptr(), Relaxed);
-        // SAFETY: The type is a complete one that is never freed nor moved. C checks whether it is
-        // registered already.
-        to_result(unsafe { bindings::register_filesystem(self.fs_type.get()) })?;
+        let none = core::ptr::null_mut();
+        self.inode_cache
+            .cmpxchg(none, cache.as_ptr(), Relaxed)
+            .map_err(|_| EBUSY)?;
+        // SAFETY: The type is a complete one that is never freed nor moved.
+        let err = unsafe { bindings::register_filesystem(self.fs_type.get()) };
+        to_result(err).inspect_err(|_| self.inode_cache.store(none, Relaxed))?;
         // INVARIANT: It has just been registered.
         Ok(Registration {
             fs: self,
@@ -154,5 +157,6 @@ impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: Registered by the type invariants. The only error is that it is not.
         unsafe { bindings::unregister_filesystem(self.fs.fs_type.get()) };
+        self.fs.inode_cache.store(core::ptr::null_mut(), Relaxed);
     }
 }
