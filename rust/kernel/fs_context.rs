@@ -314,7 +314,14 @@ impl<T: Operations> OperationsTable<T> {
         let fc = unsafe { NonNull::new_unchecked(fc) };
         // INVARIANT: By the contract of this function, for the length of this call.
         let fc = Reconfigure(FsContext(fc, PhantomData, PhantomData));
-        ret::int(T::reconfigure(&fc))
+        let result = T::reconfigure(&fc);
+        // mount() lets a remount change this flag, and has it cleared unless it is given; whether
+        // inodes count their changes is the volume's to say.
+        let i_version = fc.sb().s_flags() & bindings::SB_I_VERSION;
+        // CAST: one of the lower bits.
+        // SAFETY: Valid and not shared by the type invariants.
+        unsafe { (*fc.0 .0.as_ptr()).sb_flags |= i_version as c_uint };
+        ret::int(result)
     }
 }
 

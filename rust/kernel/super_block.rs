@@ -81,7 +81,7 @@ impl OnDevice {
         self.s_flags() & bindings::SB_ACTIVE != 0
     }
 
-    fn s_flags(&self) -> c_ulong {
+    pub(super) fn s_flags(&self) -> c_ulong {
         // SAFETY: Valid by the type invariants. C changes the flags with `s_umount` held, and reads
         // them without.
         unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() }

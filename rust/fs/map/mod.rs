@@ -89,8 +89,8 @@ fn load(inode: &Inode, lblk: Lblk) -> Result<Mapping> {
     let sb = inode.sb();
     let volume = sb.volume();
     let disk = inode.disk();
-    let map = volume.maps().map_of(inode)?;
     let _nofs = NofsScope::memalloc_nofs_save();
+    let map = volume.maps().map_of(inode)?;
     let _loading = map.loading();
     // Another thread may have read it while this one waited.
     if let Some(mapping) = map.lookup(lblk) {
