@@ -13,7 +13,10 @@ use super::{
     vm, //
 };
 use crate::bindings;
-use ::kernel::prelude::*;
+use ::kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
 use core::{
     fmt,
     ptr::NonNull, //
@@ -28,6 +31,8 @@ pub(crate) struct Device {
     dev: NonNull<bindings::dax_device>,
     /// Bytes of the DAX device before the block device.
     part_off: u64,
+    /// And of the block device.
+    part_len: u64,
 }
 
 // SAFETY: What C does with the device is safe from any thread.
@@ -48,9 +53,14 @@ impl<'a> DaxAddr<'a> {
         self.device
     }
 
-    /// As a plain number.
-    pub(super) fn get(self) -> u64 {
-        self.addr
+    /// As a plain number, if `len` bytes from there on are the block device's, and whole pages but
+    /// for their end: C checks neither, and takes what is there for memory of the device.
+    pub(super) fn get(self, len: u64) -> Option<u64> {
+        let in_part = self.addr.checked_sub(self.device.part_off)?;
+        let end = in_part.checked_add(len)?;
+        // CAST: to a type of as many bits.
+        let is_page = self.addr % PAGE_SIZE as u64 == 0;
+        (is_page && end <= self.device.part_len).then_some(self.addr)
     }
 }
 
@@ -95,7 +105,11 @@ impl Device {
         };
         // INVARIANT: C returns a reference, or null.
         let dev = NonNull::new(dev).ok_or(Unsupported::Partition)?;
-        Ok(Self { dev, part_off })
+        Ok(Self {
+            dev,
+            part_off,
+            part_len: sb.bdev_nr_bytes(),
+        })
     }
 
     /// The device, for use within `rust/kernel`.

@@ -26,6 +26,7 @@ use super::{
 use crate::bindings;
 use ::kernel::{
     error::to_result,
+    page::PAGE_SIZE,
     prelude::*, //
 };
 use core::{
@@ -195,7 +196,11 @@ impl<U: Operations> OperationsTable<U> {
             (None, _) => {}
             (Some(Addr::Bdev(addr)), false) => iomap.addr = addr.0,
             (Some(Addr::Dax(addr)), true) => {
-                iomap.addr = addr.get();
+                // CAST: to a type of as many bits.
+                if mapping.pos % PAGE_SIZE as u64 != 0 {
+                    return Err(EIO);
+                }
+                iomap.addr = addr.get(mapping.len).ok_or(EIO)?;
                 iomap.dax_dev = addr.device().as_ptr();
             }
             (Some(_), _) => return Err(EIO),
