@@ -40,13 +40,20 @@ pub(super) struct Operations;
 impl iomap::Operations for Operations {
     type FileSystem = Stablefs;
 
-    fn iomap_begin(inode: &Inode, pos: u64, _len: u64, flags: Flags) -> Result<iomap::Mapping<'_>> {
+    fn iomap_begin(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<iomap::Mapping<'_>> {
         if flags.contains(Flags::WRITE) {
             return Err(EROFS);
         }
         let volume = inode.sb().volume();
         let block_size = volume.block_size();
-        let lblk = lblk_at(block_size, pos)?;
+        let Some(lblk) = lblk_at(block_size, pos) else {
+            // The page with the end of the largest file has blocks that no file can have.
+            return Ok(iomap::Mapping {
+                pos,
+                len: len.max(1),
+                kind: Kind::Hole,
+            });
+        };
         let mapping = if flags.contains(Flags::NOWAIT) {
             map::lookup_cached(inode, lblk).ok_or(EAGAIN)?
         } else {
@@ -93,13 +100,11 @@ impl iomap::Operations for Operations {
     }
 }
 
-/// The block with the byte at `pos` of a file.
-fn lblk_at(block_size: BlockSize, pos: u64) -> Result<Lblk> {
-    let lblk = pos.checked_div(block_size.bytes().get().into());
-    let lblk = lblk.and_then(|lblk| u32::try_from(lblk).ok());
-    lblk.map(Lblk)
-        .filter(|lblk| *lblk < Lblk::END)
-        .ok_or(EINVAL)
+/// The block with the byte at `pos` of a file, if a file can have it.
+fn lblk_at(block_size: BlockSize, pos: u64) -> Option<Lblk> {
+    let lblk = pos.checked_div(block_size.bytes().get().into())?;
+    let lblk = u32::try_from(lblk).ok().map(Lblk)?;
+    (lblk < Lblk::END).then_some(lblk)
 }
 
 fn addr_of(block_size: BlockSize, pblk: Pblk) -> Result<BdevAddr> {
