@@ -392,7 +392,7 @@ pub(crate) fn readahead<U: Operations>(rac: Readahead<'_, U::FileSystem>) {
 /// # Errors
 ///
 /// What [`Operations::end_io`] returns; `EIOCBQUEUED` if the read ends later; `EINVAL` if it is not
-/// aligned as [`direct_alignment`] says.
+/// aligned as `statx()` says.
 ///
 /// # Context
 ///
@@ -415,27 +415,6 @@ pub(crate) fn dio_rw<U: Operations>(
             bindings::iomap_dio_rw(iocb, to, ops::<U>(), dops, flags, core::ptr::null_mut(), 0)
         }
     })
-}
-
-/// What direct reads have to be aligned to.
-#[derive(Clone, Copy)]
-#[expect(dead_code, reason = "for statx, which is not answered yet")]
-pub(crate) struct DirectAlignment {
-    /// The memory.
-    pub(crate) mem: u32,
-    /// Position and length.
-    pub(crate) pos: u32,
-}
-
-/// What direct reads of a file of the volume have to be aligned to.
-#[expect(dead_code, reason = "for statx, which is not answered yet")]
-pub(crate) fn direct_alignment<T: FileSystemType>(sb: &SuperBlock<T>) -> DirectAlignment {
-    DirectAlignment {
-        // SAFETY: Open as long as the superblock.
-        mem: unsafe { bindings::bdev_dma_alignment(sb.bdev()) }.saturating_add(1),
-        // SAFETY: As above.
-        pos: unsafe { bindings::bdev_logical_block_size(sb.bdev()) },
-    }
 }
 
 /// Tells a caller of `FIEMAP` where the data of the file are.

@@ -284,7 +284,14 @@ fn read_at(file: &File, pos: u64, bytes: &mut [u8]) -> Result<usize> {
 }
 
 /// One direct read of up to `len` bytes into a buffer `off` bytes behind an aligned address.
+/// A direct read, that ends where the blocks end that a file can have: of one that goes on behind them ext4 reads
+/// nothing, not even what is before.
 fn direct_read(file: &File, pos: u64, len: usize, off: usize) -> Result<Vec<u8>, Errno> {
+    let most = rustix::fs::fstatvfs(file)?.f_bsize * u64::from(u32::MAX);
+    let len = match most.checked_sub(pos).map(usize::try_from) {
+        Some(Ok(left)) => len.min(left),
+        _ => len,
+    };
     let mut buffer = vec![0xee_u8; len + MEMORY_ALIGN + off];
     let start = buffer.as_ptr().align_offset(MEMORY_ALIGN) + off;
     let bytes = &mut buffer[start..start + len];
