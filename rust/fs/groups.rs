@@ -166,12 +166,8 @@ impl<'a> Table<'a> {
         if !matches!(&self.block, Some((pblk, _)) if *pblk == place.pblk) {
             check_fatal_signal().map_err(Fault::Read)?;
             self.read_ahead(place.pblk);
-            let whole = InBlock {
-                start: 0,
-                len: self.volume.block_size().bytes().get(),
-                ..place
-            };
-            let bytes = metadata::copy(self.sb, self.volume, whole).map_err(Fault::Read)?;
+            let bytes =
+                metadata::copy_block(self.sb, self.volume, place.pblk).map_err(Fault::Read)?;
             self.block = Some((place.pblk, bytes));
         }
         let range = usize::try_from(place.start)

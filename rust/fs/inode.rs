@@ -171,7 +171,7 @@ pub(super) fn read_bytes(sb: &SuperBlock, ino: Ino) -> Result<KVec<u8>> {
     let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
     let around = around(volume, &descriptor, place.pblk);
     metadata::read_ahead(sb, volume, place.pblk, around);
-    metadata::read(sb, volume, At::block(ino, place.pblk), place)
+    metadata::read(sb, At::block(ino, place.pblk), place)
 }
 
 /// The descriptor of the group that an inode is in.
@@ -182,7 +182,7 @@ pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
         .descriptor_place(group)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;
     let at = At::block(ino, place.pblk);
-    let bytes = metadata::read(sb, volume, at, place)?;
+    let bytes = metadata::read(sb, at, place)?;
     Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
         .map_err(|error| metadata::blame(sb, at, error))
 }
@@ -213,7 +213,7 @@ pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
         _ => None,
     };
     match pblk {
-        Some(pblk) => MetaBlock::read(sb, sb.volume(), inode.ino(), pblk),
+        Some(pblk) => MetaBlock::read(sb, inode.ino(), pblk),
         None => Err(metadata::corrupt(
             sb,
             At::inode(inode.ino()),

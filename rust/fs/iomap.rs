@@ -8,13 +8,13 @@ use super::{
         self,
         State, //
     },
+    metadata,
     Inode,
     Stablefs,
     SuperBlock, //
 };
 use crate::{
     kernel::{
-        buffer::BdevAddr,
         integrity::Verifier,
         iomap::{
             self,
@@ -28,8 +28,7 @@ use crate::{
         BlockSize,
         Blocks,
         Lblk,
-        LblkRange,
-        Pblk, //
+        LblkRange, //
     },
 };
 use ::kernel::prelude::*;
@@ -63,7 +62,7 @@ impl iomap::Operations for Operations {
             map::Mapping::Hole(_) => Kind::Hole,
             map::Mapping::Extent(extent) => {
                 let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
-                let addr = addr_of(block_size, pblk)?;
+                let addr = metadata::addr(volume, pblk, 0)?;
                 let addr = if flags.contains(Flags::DAX) {
                     let device = volume.dax().device().ok_or(EIO)?;
                     Addr::Dax(device.addr(addr).ok_or(EIO)?)
@@ -105,10 +104,6 @@ fn lblk_at(block_size: BlockSize, pos: u64) -> Option<Lblk> {
     let lblk = pos.checked_div(block_size.bytes().get().into())?;
     let lblk = u32::try_from(lblk).ok().map(Lblk)?;
     (lblk < Lblk::END).then_some(lblk)
-}
-
-fn addr_of(block_size: BlockSize, pblk: Pblk) -> Result<BdevAddr> {
-    Ok(BdevAddr(bytes(block_size, Blocks(pblk.0))?))
 }
 
 fn bytes(block_size: BlockSize, n: Blocks) -> Result<u64> {

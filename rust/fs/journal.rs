@@ -3,10 +3,12 @@
 //! The journal: where its blocks are, and whether jbd2 may replay it.
 
 use super::{
-    metadata::Fault,
+    metadata::{
+        self,
+        Fault, //
+    },
     refusal::Refusal,
     reserved::{
-        self,
         Broken,
         Reserved, //
     },
@@ -82,7 +84,7 @@ impl Journal {
         };
         let read = |error| Refusal::Journal(Fault::Read(error));
         let start = map.place(Lblk(0)).ok_or(read(EINVAL))?;
-        let block = reserved::read_block(sb, volume, start).map_err(read)?;
+        let block = metadata::copy_block(sb, volume, start).map_err(read)?;
         let bytes = block.first_chunk().ok_or(read(EINVAL))?;
         journal::Superblock::parse(volume, bytes)
             .map_err(|error| Refusal::Journal(Fault::Format(error)))?;

@@ -32,19 +32,19 @@ use ::kernel::prelude::*;
 use core::fmt;
 
 /// Where something wrong was seen.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct At {
     /// In, or on behalf of, which inode.
-    pub(super) ino: Option<Ino>,
+    ino: Ino,
     /// In which block of the volume.
-    pub(super) pblk: Option<Pblk>,
+    pblk: Option<Pblk>,
 }
 
 impl At {
     /// In a block of an inode.
     pub(super) fn block(ino: Ino, pblk: Pblk) -> Self {
         Self {
-            ino: Some(ino),
+            ino,
             pblk: Some(pblk),
         }
     }
@@ -52,7 +52,7 @@ impl At {
     /// In an inode.
     pub(super) fn inode(ino: Ino) -> Self {
         Self {
-            ino: Some(ino),
+            ino,
             pblk: None,
         }
     }
@@ -60,11 +60,10 @@ impl At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.ino, self.pblk) {
-            (Some(ino), Some(pblk)) => write!(f, "inode {}, block {}", ino.get(), pblk.0),
-            (Some(ino), None) => write!(f, "inode {}", ino.get()),
-            (None, Some(pblk)) => write!(f, "block {}", pblk.0),
-            (None, None) => f.write_str("volume"),
+        write!(f, "inode {}", self.ino.get())?;
+        match self.pblk {
+            Some(pblk) => write!(f, ", block {}", pblk.0),
+            None => Ok(()),
         }
     }
 }
@@ -143,7 +142,7 @@ fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
 /// Does what is to be done when metadata turn out to be broken, beside the line in the log. Since
 /// nothing is written, `errors=continue` and `errors=remount-ro` are the same.
 fn broken(sb: &SuperBlock, at: At, error: Error) -> Error {
-    fserror::report_metadata(sb, at.ino.map(Ino::get), error);
+    fserror::report_metadata(sb, at.ino.get(), error);
     if sb.volume().options().may_panic() {
         log::panic(sb);
     }
@@ -159,20 +158,11 @@ pub(super) struct MetaBlock {
 
 impl MetaBlock {
     /// Reads block `pblk`, which has to be one of the volume, and which `ino` says is its own.
-    pub(super) fn read(
-        sb: &SuperBlock,
-        superblock: &ondisk::Superblock,
-        ino: Ino,
-        pblk: Pblk,
-    ) -> Result<Self> {
+    pub(super) fn read(sb: &SuperBlock, ino: Ino, pblk: Pblk) -> Result<Self> {
         let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
         sb.check_blocks(ino, PblkRange { start: pblk, end })?;
-        let place = InBlock {
-            pblk,
-            start: 0,
-            len: superblock.block_size().bytes().get(),
-        };
-        let bytes = read(sb, superblock, At::block(ino, pblk), place)?;
+        let bytes = copy_block(sb, sb.volume(), pblk)
+            .map_err(|error| unreadable(sb, At::block(ino, pblk), error))?;
         Ok(Self { pblk, bytes })
     }
 
@@ -214,13 +204,8 @@ pub(super) fn addr(superblock: &ondisk::Superblock, pblk: Pblk, start: u32) -> R
 }
 
 /// Reads a part of a block of the volume.
-pub(super) fn read(
-    sb: &SuperBlock,
-    superblock: &ondisk::Superblock,
-    at: At,
-    place: InBlock,
-) -> Result<KVec<u8>> {
-    copy(sb, superblock, place).map_err(|error| unreadable(sb, at, error))
+pub(super) fn read(sb: &SuperBlock, at: At, place: InBlock) -> Result<KVec<u8>> {
+    copy(sb, sb.volume(), place).map_err(|error| unreadable(sb, at, error))
 }
 
 /// As [`read`], but who is told, and how, is the caller's business.
@@ -232,4 +217,18 @@ pub(super) fn copy(
     let addr = addr(superblock, place.pblk, place.start)?;
     let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
     Buffer::sb_bread(sb, addr)?.to_vec(addr, len, GFP_KERNEL)
+}
+
+/// As [`copy`], of a whole block.
+pub(super) fn copy_block(
+    sb: &OnDevice,
+    superblock: &ondisk::Superblock,
+    pblk: Pblk,
+) -> Result<KVec<u8>> {
+    let place = InBlock {
+        pblk,
+        start: 0,
+        len: superblock.block_size().bytes().get(),
+    };
+    copy(sb, superblock, place)
 }

@@ -20,11 +20,9 @@
 
 use super::{
     journal::Journal,
+    metadata,
     refusal::Refusal,
-    reserved::{
-        read_block,
-        Reserved, //
-    },
+    reserved::Reserved,
     superblock::Read,
     KernelCrc32c, Stablefs,
 };
@@ -174,7 +172,7 @@ fn is_orphan_file_empty(sb: &OnDevice, volume: &Superblock) -> bool {
         (blocks.start.0..blocks.end.0).map(crate::ondisk::Pblk)
     });
     let is_empty = |pblk| {
-        let bytes = read_block(sb, volume, pblk).ok()?;
+        let bytes = metadata::copy_block(sb, volume, pblk).ok()?;
         let block =
             OrphanBlock::parse::<KernelCrc32c>(file.inode.seed(), pblk, Block::new(&bytes)?);
         Some(block.ok()?.is_empty())

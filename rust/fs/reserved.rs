@@ -26,11 +26,9 @@ use crate::{
         },
         group::Descriptor,
         inode::Type,
-        InBlock,
         Ino,
         Inode,
         Lblk,
-        Pblk,
         Superblock, //
     },
 };
@@ -181,20 +179,10 @@ fn lookup(
             Lookup::Extent(extent) => return Ok(Some(extent)),
             Lookup::Child(child) => child,
         };
-        let bytes = read_block(sb, volume, child.pblk()).map_err(Broken::read)?;
+        let bytes = metadata::copy_block(sb, volume, child.pblk()).map_err(Broken::read)?;
         let block = ondisk::Block::new(&bytes).ok_or(Broken::read(EINVAL))?;
         found = Node::child::<KernelCrc32c>(volume, inode.seed(), child, block)
             .map_err(Broken::format)?
             .lookup(lblk);
     }
-}
-
-/// A copy of a block of the volume.
-pub(super) fn read_block(sb: &OnDevice, volume: &Superblock, pblk: Pblk) -> Result<KVec<u8>> {
-    let place = InBlock {
-        pblk,
-        start: 0,
-        len: volume.block_size().bytes().get(),
-    };
-    metadata::copy(sb, volume, place)
 }

@@ -77,9 +77,7 @@ impl xattr::Operations for Trusted {
     const PREFIX: &'static CStr = c"trusted.";
 
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get(inode, Prefix::TRUSTED, name.to_bytes(), |bytes| {
-            value.push(bytes)
-        })
+        get_value(inode, Prefix::TRUSTED, name, value)
     }
 }
 
@@ -91,9 +89,7 @@ impl xattr::Operations for Security {
     const PREFIX: &'static CStr = c"security.";
 
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get(inode, Prefix::SECURITY, name.to_bytes(), |bytes| {
-            value.push(bytes)
-        })
+        get_value(inode, Prefix::SECURITY, name, value)
     }
 }
 
@@ -114,6 +110,10 @@ fn get_user(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) 
     if !inode.sb().volume().options().user_xattr() {
         return Err(errno::eopnotsupp());
     }
+    get_value(inode, prefix, name, value)
+}
+
+fn get_value(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) -> Result {
     get(inode, prefix, name.to_bytes(), |bytes| value.push(bytes))
 }
 
@@ -240,7 +240,7 @@ fn visit<R>(
     let Some(pblk) = inode.disk().xattr_block() else {
         return Ok(ControlFlow::Continue(()));
     };
-    let block = MetaBlock::read(sb, volume, ino, pblk)?;
+    let block = MetaBlock::read(sb, ino, pblk)?;
     let xattrs = Xattrs::in_block::<KernelCrc32c>(volume, pblk, block.block()?)
         .map_err(|error| metadata::blame(sb, At::block(ino, pblk), error))?;
     look(xattrs)

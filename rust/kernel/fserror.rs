@@ -27,7 +27,7 @@ pub(crate) fn report_data_lost<T: FileSystemType>(inode: &Inode<T>, pos: u64, le
     unsafe { bindings::fserror_report_data_lost(inode.as_ptr(), pos, len) };
 }
 
-/// Reports that metadata of the volume are broken, or those of inode `ino`. The inode is named only
+/// Reports that metadata of inode `ino` are broken. The inode is named only
 /// if it is in memory, and filled; a volume that is not mounted yet, or no more, is not watched.
 ///
 /// # Context
@@ -35,14 +35,13 @@ pub(crate) fn report_data_lost<T: FileSystemType>(inode: &Inode<T>, pos: u64, le
 /// May sleep, but does not call back into a filesystem.
 pub(crate) fn report_metadata<T: FileSystemType>(
     sb: &SuperBlock<T>,
-    ino: Option<u32>,
+    ino: u32,
     error: Error,
 ) {
     if !sb.is_active() {
         return;
     }
-    let inode = ino.and_then(|ino| grab(sb, ino));
-    let inode = inode.map_or(core::ptr::null_mut(), NonNull::as_ptr);
+    let inode = grab(sb, ino).map_or(core::ptr::null_mut(), NonNull::as_ptr);
     // SAFETY: The superblock is valid by the type invariants, and so is the inode, if there is one:
     // it is of this superblock. The error is below 0, as every `Error`.
     unsafe {

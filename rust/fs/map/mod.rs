@@ -106,7 +106,7 @@ fn load(inode: &Inode, lblk: Lblk) -> Result<Mapping> {
             ControlFlow::Break(mapping) => return Ok(mapping),
             ControlFlow::Continue(child) => child,
         };
-        let block = MetaBlock::read(sb, volume, disk.ino(), child.pblk())?;
+        let block = MetaBlock::read(sb, disk.ino(), child.pblk())?;
         let node = Node::child::<KernelCrc32c>(volume, disk.seed(), child, block.block()?)
             .map_err(|error| metadata::blame(sb, At::block(disk.ino(), block.pblk), error))?;
         step = learn(inode, map, lblk, &node)?;
