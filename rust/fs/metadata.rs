@@ -51,10 +51,7 @@ impl At {
 
     /// In an inode.
     pub(super) fn inode(ino: Ino) -> Self {
-        Self {
-            ino,
-            pblk: None,
-        }
+        Self { ino, pblk: None }
     }
 }
 

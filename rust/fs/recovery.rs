@@ -19,11 +19,7 @@
 //! list of them stays. Until then `e2fsck -n` finds what they hold to be in use by nobody.
 
 use super::{
-    journal::Journal,
-    metadata,
-    refusal::Refusal,
-    reserved::Reserved,
-    superblock::Read,
+    journal::Journal, metadata, refusal::Refusal, reserved::Reserved, superblock::Read,
     KernelCrc32c, Stablefs,
 };
 use crate::{

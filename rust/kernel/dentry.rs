@@ -61,8 +61,17 @@ impl<T: FileSystemType> Unhashed<'_, T> {
     ///
     /// # Errors
     ///
-    /// `ELOOP` for a directory that would be below itself; `EIO`, `ESTALE` and `ENOMEM`.
+    /// `ELOOP` for a directory that would be below itself; `EXDEV` for an inode of another volume;
+    /// `EIO`, `ESTALE` and `ENOMEM`.
     pub(crate) fn d_splice_alias(self, inode: Option<ARef<Inode<T>>>) -> Result<Option<Dentry<T>>> {
+        // SAFETY: Valid by the type invariants.
+        let sb = unsafe { (*self.0.as_ptr()).d_sb };
+        if inode
+            .as_ref()
+            .is_some_and(|inode| inode.sb().as_ptr() != sb)
+        {
+            return Err(EXDEV);
+        }
         let inode = match inode {
             Some(inode) => ARef::into_raw(inode).as_ptr().cast(),
             None => core::ptr::null_mut(),

@@ -33,11 +33,7 @@ pub(crate) fn report_data_lost<T: FileSystemType>(inode: &Inode<T>, pos: u64, le
 /// # Context
 ///
 /// May sleep, but does not call back into a filesystem.
-pub(crate) fn report_metadata<T: FileSystemType>(
-    sb: &SuperBlock<T>,
-    ino: u32,
-    error: Error,
-) {
+pub(crate) fn report_metadata<T: FileSystemType>(sb: &SuperBlock<T>, ino: u32, error: Error) {
     if !sb.is_active() {
         return;
     }

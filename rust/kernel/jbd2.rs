@@ -148,7 +148,11 @@ impl<M: Map> Loaded<'_, M> {
     ///
     /// Sleeps.
     pub(crate) fn destroy(self) -> Result {
-        ManuallyDrop::new(self.0).end()
+        // C's destroying does not tell of a journal that could not be marked as empty.
+        // SAFETY: Valid by the type invariants, and loaded.
+        let flushed = to_result(unsafe { bindings::jbd2_journal_flush(self.0 .0.as_ptr(), 0) });
+        let ended = ManuallyDrop::new(self.0).end();
+        flushed.and(ended)
     }
 }
 

@@ -303,8 +303,11 @@ impl<'a, T: FileSystemType> Filled<'a, T> {
     ///
     /// # Errors
     ///
-    /// `ENOTDIR`; `ENOMEM`.
+    /// `ENOTDIR`; `EXDEV` for an inode of another volume; `ENOMEM`.
     pub(crate) fn d_make_root(self, inode: ARef<Inode<T>>) -> Result<Rooted<'a, T>> {
+        if inode.sb().as_ptr() != self.as_ptr() {
+            return Err(EXDEV);
+        }
         if !inode.is_dir() {
             return Err(ENOTDIR);
         }
