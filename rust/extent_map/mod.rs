@@ -10,6 +10,9 @@
 //! such records; the chunks of a file are in a [`Directory`], whose memory and locks are its
 //! implementer's. [`lookup`], [`gap`] and [`sweep`] are what is done with one.
 //!
+//! A [`Claim`] is the other way round: what file a block of the volume is mapped from. The claims of
+//! a volume are in a [`Ledger`], kept by its implementer, and [`claim`](claim()) adds to them.
+//!
 //! Nothing here allocates or frees, so that everything here can be done under a spinlock.
 
 #![cfg_attr(
@@ -25,6 +28,7 @@
 )]
 
 mod chunk;
+mod claim;
 mod cover;
 mod directory;
 mod mapping;
@@ -33,6 +37,13 @@ mod record;
 pub use chunk::{
     Chunk,
     MAX_RECORDS, //
+};
+pub use claim::{
+    claim,
+    Claim,
+    Ledger,
+    Outcome,
+    Taken, //
 };
 pub use cover::cover;
 pub use directory::{
