@@ -7,12 +7,17 @@
 //! does, and so has everyone who mounts a volume with DAX. (In the page cache it is the reader who
 //! puts zeroes there.)
 
+mod claims;
+
+use self::claims::Claims;
 use super::{
     iomap,
     read_error,
+    Inode,
     Stablefs, //
 };
 use crate::{
+    extent_map::Claim,
     kernel::{
         self,
         dax::{
@@ -87,10 +92,16 @@ impl fmt::Display for Obstacle {
     }
 }
 
+/// The memory that a volume is in.
+struct Memory {
+    device: Device,
+    claims: Pin<KBox<Claims>>,
+}
+
 /// What a volume has of DAX.
 pub(super) struct Dax {
     mode: DaxMode,
-    device: Result<Device, Obstacle>,
+    memory: Result<Memory, Obstacle>,
     /// Whether the log says of the obstacle.
     told: Atomic<bool>,
 }
@@ -98,26 +109,37 @@ pub(super) struct Dax {
 impl Dax {
     /// Looks for what DAX needs. If it is wanted for all files, and something lacks, the log says
     /// what.
-    pub(super) fn new(sb: &OnDevice, block_size: BlockSize, mode: DaxMode) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(sb: &OnDevice, block_size: BlockSize, mode: DaxMode) -> Result<Self> {
         let device = if usize::try_from(block_size.bytes().get()) == Ok(PAGE_SIZE) {
             Device::fs_dax_get_by_bdev(sb).map_err(Obstacle::Device)
         } else {
             Err(Obstacle::BlockSize(block_size))
         };
+        let memory = match device {
+            Ok(device) => Ok(Memory {
+                device,
+                claims: KBox::pin_init(Claims::new(), GFP_KERNEL)?,
+            }),
+            Err(obstacle) => Err(obstacle),
+        };
         let dax = Self {
             mode,
-            device,
+            memory,
             told: Atomic::new(false),
         };
         if mode == DaxMode::Always {
             dax.tell(sb);
         }
-        dax
+        Ok(dax)
     }
 
     /// The device, if there is one.
     pub(super) fn device(&self) -> Option<&Device> {
-        self.device.as_ref().ok()
+        Some(&self.memory.as_ref().ok()?.device)
     }
 
     /// Whether an inode of the volume `sb` is to be accessed with DAX. The first time that this
@@ -136,15 +158,47 @@ impl Dax {
             return false;
         }
         self.tell(sb);
-        self.device.is_ok()
+        self.memory.is_ok()
+    }
+
+    fn claims(&self) -> Option<&Claims> {
+        Some(&self.memory.as_ref().ok()?.claims)
     }
 
     fn tell(&self, sb: &OnDevice) {
-        if let Err(obstacle) = &self.device {
+        if let Err(obstacle) = &self.memory {
             if !self.told.xchg(true, Relaxed) {
                 log::warn(sb, format_args!("DAX is not used: {obstacle}"));
             }
         }
+    }
+}
+
+/// Has blocks that a fault is about to map belong to this place in this file only.
+///
+/// # Errors
+///
+/// `EFSCORRUPTED` if another place has one of them; `ENOMEM`.
+///
+/// # Context
+///
+/// Sleeps, unless that is so already.
+pub(super) fn claim(inode: &Inode, wanted: Claim) -> Result {
+    if cfg!(stablefs_control = "skip_dax_claim") {
+        return Ok(());
+    }
+    inode.set_has_claims();
+    let claims = inode.sb().volume().dax().claims().ok_or(EIO)?;
+    claims.claim(inode, wanted)
+}
+
+/// Lets others have the blocks of an inode, whose pages are gone.
+pub(super) fn evict(inode: &Inode) {
+    if !inode.has_claims() {
+        return;
+    }
+    if let Some(claims) = inode.sb().volume().dax().claims() {
+        claims.release(inode.ino());
     }
 }
 

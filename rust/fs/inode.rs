@@ -64,6 +64,10 @@ use ::kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         SetOnce, //
     },
@@ -77,6 +81,8 @@ pub(crate) struct InodeInfo {
     extent_map: SetOnce<Arc<ExtentMap>>,
     /// Where reading ahead has failed.
     unreadable: Unreadable,
+    /// Whether a fault has claimed blocks for it.
+    has_claims: Atomic<bool>,
 }
 
 impl Inode {
@@ -88,6 +94,18 @@ impl Inode {
     /// The inode as it was read.
     pub(super) fn disk(&self) -> &ondisk::Inode {
         &self.data().disk
+    }
+
+    /// Whether blocks may be claimed for it, as [`dax`](super::dax) does.
+    pub(super) fn has_claims(&self) -> bool {
+        self.data().has_claims.load(Relaxed)
+    }
+
+    /// Has [`has_claims`](Self::has_claims) say so, until the inode is evicted: by one who uses it.
+    pub(super) fn set_has_claims(&self) {
+        if !self.has_claims() {
+            self.data().has_claims.store(true, Relaxed);
+        }
     }
 
     /// Where the map of its blocks is, for [`map`](super::map).
@@ -153,6 +171,7 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
         disk,
         extent_map: SetOnce::new(),
         unreadable: Unreadable::new(),
+        has_claims: Atomic::new(false),
     };
     Ok(new.fill(params, info))
 }

@@ -3,9 +3,11 @@
 //! The extent map, as iomap wants it.
 
 use super::{
+    dax,
     dio,
     map::{
         self,
+        Extent,
         State, //
     },
     metadata,
@@ -14,6 +16,7 @@ use super::{
     SuperBlock, //
 };
 use crate::{
+    extent_map::Claim,
     kernel::{
         integrity::Verifier,
         iomap::{
@@ -28,7 +31,8 @@ use crate::{
         BlockSize,
         Blocks,
         Lblk,
-        LblkRange, //
+        LblkRange,
+        PblkRange, //
     },
 };
 use ::kernel::prelude::*;
@@ -64,6 +68,9 @@ impl iomap::Operations for Operations {
                 let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
                 let addr = metadata::addr(volume, pblk, 0)?;
                 let addr = if flags.contains(Flags::DAX) {
+                    if flags.contains(Flags::FAULT) {
+                        claim(inode, &extent, lblk, len)?;
+                    }
                     let device = volume.dax().device().ok_or(EIO)?;
                     Addr::Dax(device.addr(addr).ok_or(EIO)?)
                 } else {
@@ -104,6 +111,21 @@ fn lblk_at(block_size: BlockSize, pos: u64) -> Option<Lblk> {
     let lblk = pos.checked_div(block_size.bytes().get().into())?;
     let lblk = u32::try_from(lblk).ok().map(Lblk)?;
     (lblk < Lblk::END).then_some(lblk)
+}
+
+/// Claims what C maps for a fault on the `len` bytes from block `lblk` on: data that are at least as
+/// long, and nothing else.
+fn claim(inode: &Inode, extent: &Extent, lblk: Lblk, len: u64) -> Result {
+    let block_size = inode.sb().volume().block_size();
+    let n = Blocks(len.div_ceil(block_size.bytes().get().into()));
+    let end = lblk.checked_add(n).filter(|end| *end <= extent.lblks().end);
+    if end.is_none() || extent.state() != State::Written {
+        return Ok(());
+    }
+    let start = extent.pblk(lblk).ok_or(EINVAL)?;
+    let end = start.checked_add(n).ok_or(EINVAL)?;
+    let wanted = Claim::new(inode.ino(), lblk, PblkRange { start, end }).ok_or(EINVAL)?;
+    dax::claim(inode, wanted)
 }
 
 fn bytes(block_size: BlockSize, n: Blocks) -> Result<u64> {

@@ -13,6 +13,7 @@
 //! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
+//! | `claimed` | spinlock of [`Claims`] | for which place in which file blocks are mapped with DAX | [`SpinLockGuard`] |
 //!
 //! The order, outermost first, on each path; "map" stands for all that [`map`](super::map) takes:
 //!
@@ -20,7 +21,7 @@
 //!   the file's as long as its lock is held, which is all that one read of it needs.
 //! * fault on the page cache: `mmap_lock`, which mm gives up before it waits → `invalidate_lock` →
 //!   folio lock → map.
-//! * fault with DAX: `mmap_lock` → `invalidate_lock` → DAX entry lock → map.
+//! * fault with DAX: `mmap_lock` → `invalidate_lock` → DAX entry lock → map, and that done, `claimed`.
 //! * direct read: `i_rwsem` → (`mmap_lock` of the reader, for the pages it reads to; or
 //!   `invalidate_lock` and folio locks, should these be pages of a file) → map. `i_rwsem` is given up
 //!   once all is submitted.
@@ -30,7 +31,8 @@
 //!
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
 //!   the tree; `loading` → `listed` → `known`.
-//! * memory reclaim, with whatever is held over an allocation: `listed` → `known`.
+//! * memory reclaim, with whatever is held over an allocation: `listed` → `known`; for an inode that it
+//!   evicts, its DAX entry locks, and those given up, `claimed`.
 //!
 //! *Because*:
 //!
@@ -41,8 +43,10 @@
 //!   writing out, or giving up, folios of the same file.
 //!   `loading` is held over allocations, which are NOFS: a handle of the journal may be open when it is
 //!   taken, and whoever evicts inodes may want to start one.
-//! * `listed` and `known` are held over no allocation and a bounded number of steps, as memory reclaim
-//!   takes them from anywhere.
+//! * `listed`, `known` and `claimed` are held over no allocation and a bounded number of steps, as memory
+//!   reclaim takes them from anywhere.
+//! * A claim is released when the pages of its inode are gone, and made with the entry of the page
+//!   locked: so whoever is told that blocks are free to be mapped finds no other page of theirs.
 //! * A read is verified by a worker that holds none of these, and ends by unlocking folios. So nobody
 //!   may wait for that worker with a folio locked that it has to unlock; it is waited for by the end
 //!   of a mount only, after the last inode.
@@ -52,6 +56,7 @@
 //! [`InodeShared`]: crate::kernel::locks::InodeShared
 //! [`InvalidateShared`]: crate::kernel::locks::InvalidateShared
 //! [`folio::Locked`]: crate::kernel::folio::Locked
+//! [`Claims`]: super::dax::claims::Claims
 //! [`ExtentMap`]: super::map::ExtentMap
 //! [`Maps`]: super::map::Maps
 //! [`MutexGuard`]: ::kernel::sync::MutexGuard

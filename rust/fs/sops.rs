@@ -3,6 +3,7 @@
 //! What a mounted volume does.
 
 use super::{
+    dax,
     map,
     volume::{
         Uuid,
@@ -37,6 +38,7 @@ const MAX_KEPT: u64 = 4096;
 #[vtable]
 impl super_block::Operations for Stablefs {
     fn evict_inode(inode: &Inode) {
+        dax::evict(inode);
         map::evict(inode);
     }
 

@@ -50,7 +50,7 @@ impl Volume {
     ) -> Result<Self> {
         let superblock = settled.into_superblock();
         Ok(Self {
-            dax: Dax::new(sb, superblock.block_size(), options.dax),
+            dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
             superblock,
             options,

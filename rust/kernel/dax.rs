@@ -149,7 +149,9 @@ pub(crate) fn iomap_rw<U: iomap::Operations>(
     })
 }
 
-/// Maps the memory that the data are in, for reading.
+/// Maps the memory that the data are in, for reading: a page of `order`, which has to be one place in
+/// one file, or C warns. It is for [`iomap_begin`](iomap::Operations::iomap_begin), asked with
+/// [`FAULT`](iomap::Flags::FAULT), to see to that.
 ///
 /// # Context
 ///

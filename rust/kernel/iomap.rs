@@ -45,6 +45,8 @@ impl Flags {
     pub(crate) const NOWAIT: Self = Self(bindings::IOMAP_NOWAIT);
     /// For access to the memory that the data are in.
     pub(crate) const DAX: Self = Self(bindings::IOMAP_DAX);
+    /// To be mapped into a program: all of the bytes that are asked for, at once, or none of them.
+    pub(crate) const FAULT: Self = Self(bindings::IOMAP_FAULT);
 
     /// Whether all of `flags` are set.
     pub(crate) const fn contains(self, flags: Self) -> bool {
