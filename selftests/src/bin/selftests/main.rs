@@ -5,6 +5,7 @@
 
 mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
+mod dax_maps_a_block_once;
 mod dax_reads;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
@@ -29,6 +30,7 @@ const PROGRAMS: &[&Program] = &[
     &replays_the_journal::PROGRAM,
     &dax_reads::PROGRAM,
     &dax_reads::WITHOUT,
+    &dax_maps_a_block_once::PROGRAM,
     &corrupt_sector_is_an_error::PROGRAM,
     &corrupt_sector_is_an_error::UNREADABLE,
     &file_roundtrip::PROGRAM,
