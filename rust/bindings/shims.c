@@ -12,6 +12,7 @@
 #include <linux/fs.h>
 #include <linux/fserror.h>
 #include <linux/iversion.h>
+#include <linux/jbd2.h>
 #include <linux/pagemap.h>
 #include <linux/posix_acl.h>
 #include <linux/ratelimit.h>
@@ -19,7 +20,9 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/timekeeping.h>
 #include <linux/workqueue.h>
+#include <linux/writeback.h>
 
 struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 					   struct kmem_cache *cache)
@@ -273,6 +276,32 @@ void stablefs_shim_inode_unlock_shared(struct inode *inode)
 	inode_unlock_shared(inode);
 }
 
+bool stablefs_shim_is_handle_aborted(handle_t *handle)
+{
+	return is_handle_aborted(handle);
+}
+
+bool stablefs_shim_is_journal_aborted(journal_t *journal)
+{
+	return is_journal_aborted(journal);
+}
+
+tid_t stablefs_shim_jbd2_get_latest_transaction(journal_t *journal)
+{
+	return jbd2_get_latest_transaction(journal);
+}
+
+/* Its stop waits for the commit. */
+void stablefs_shim_jbd2_handle_set_sync(handle_t *handle)
+{
+	handle->h_sync = 1;
+}
+
+time64_t stablefs_shim_ktime_get_real_seconds(void)
+{
+	return ktime_get_real_seconds();
+}
+
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
@@ -367,6 +396,16 @@ struct buffer_head *stablefs_shim_sb_find_get_block_uptodate(struct super_block 
 	return bh;
 }
 
+struct buffer_head *stablefs_shim_sb_getblk(struct super_block *sb, sector_t block)
+{
+	return sb_getblk(sb, block);
+}
+
+void stablefs_shim_set_buffer_uptodate(struct buffer_head *bh)
+{
+	set_buffer_uptodate(bh);
+}
+
 void stablefs_shim_super_set_sysfs_name_bdev(struct super_block *sb)
 {
 	super_set_sysfs_name_bdev(sb);
@@ -387,4 +426,10 @@ int stablefs_shim_sync_dirty_buffer_fua(struct buffer_head *bh)
 void stablefs_shim_vma_desc_set_hugepage(struct vm_area_desc *desc)
 {
 	vma_desc_set_flags(desc, VMA_HUGEPAGE_BIT);
+}
+
+/* Whether who writes an inode waits for it alone: a sync of all waits once. */
+bool stablefs_shim_wbc_waits_for_inode(const struct writeback_control *wbc)
+{
+	return wbc->sync_mode == WB_SYNC_ALL && !wbc->for_sync;
 }

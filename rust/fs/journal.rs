@@ -93,7 +93,7 @@ impl Journal {
 }
 
 /// Where the blocks of a journal are that jbd2 may replay.
-pub(super) struct Map {
+pub(crate) struct Map {
     extents: KVVec<Extent>,
     len: u32,
 }

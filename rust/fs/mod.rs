@@ -14,6 +14,7 @@
 //! | [`recovery`] | what has to happen before a volume means anything |
 //! | [`journal`] | where the journal is |
 //! | [`reserved`] | inodes that the format itself uses |
+//! | [`writing`] | volumes opened to be written, and closed |
 //! | [`groups`] | the group descriptors |
 //! | [`zones`] | blocks that hold the format's own structures |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
@@ -74,6 +75,7 @@ mod sops;
 mod superblock;
 mod symlink;
 mod volume;
+mod writing;
 mod xattr;
 mod zones;
 

@@ -11,7 +11,10 @@ use super::{
         iget,
         InodeInfo, //
     },
-    journal::Journal,
+    journal::{
+        self,
+        Journal, //
+    },
     map::Maps,
     metadata::{
         self,
@@ -28,6 +31,7 @@ use super::{
         Uuid,
         Volume, //
     },
+    writing,
     xattr,
     Inode,
     Stablefs,
@@ -72,6 +76,7 @@ impl vfs::FileSystemType for Stablefs {
     const NAME: &'static CStr = c"stablefs";
 
     type SuperBlock = Volume;
+    type Journal = journal::Map;
     type Inode = InodeInfo;
 
     fn init_fs_context<'a>(fc: fs_context::New<'a, Self>) -> Result<fs_context::Initialised<'a>> {
@@ -118,7 +123,14 @@ impl fs_context::FillSuper for Stablefs {
         sb.set_xattr(&xattr::HANDLERS);
         sb.set_export_op();
         let params = params(&volume);
-        let sb = sb.fill(&params, KBox::new(volume, GFP_KERNEL)?);
+        let sb = sb.fill(&params, volume)?;
+        if !sb.sb_rdonly() {
+            writing::open(&sb).map_err(|refusal| {
+                log::err(&sb, format_args!("{refusal}"));
+                fc.errorfc(format_args!("{refusal}"));
+                refusal.errno()
+            })?;
+        }
         let root = root(&sb)
             .and_then(|root| sb.d_make_root(root))
             .inspect_err(|_| fc.errorfc(format_args!("the root directory cannot be used")))?;
@@ -164,7 +176,8 @@ fn report_mounted(sb: &SuperBlock) {
         ""
     };
     let uuid = Uuid(volume.uuid());
-    log::info(sb, format_args!("mounted filesystem {uuid} ro{what}"));
+    let mode = if sb.sb_rdonly() { "ro" } else { "r/w" };
+    log::info(sb, format_args!("mounted filesystem {uuid} {mode}{what}"));
     if volume.settings().errors() == Errors::Panic && !volume.options().may_panic() {
         log::info(
             sb,
@@ -183,14 +196,25 @@ fn report_mounted(sb: &SuperBlock) {
 
 /// Changes what can be changed of a mounted volume.
 fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
+    let sb = fc.sb();
     if fc.wants_write() {
-        return Err(Refusal::ReadOnly);
+        let unknown = sb.volume().features().ro_compat.unsupported();
+        if !unknown.is_empty() {
+            return Err(Refusal::WriteProtected(unknown));
+        }
+        writing::check(sb.volume())?;
     }
-    let options = fc.sb().volume().options();
+    let options = sb.volume().options();
     options
         .change(fc.context())
         .map_err(|DaxChange| Refusal::DaxChange)?;
     fc.set_posix_acl(options.acl());
+    if fc.wants_write() {
+        writing::open(sb)?;
+    } else if fc.wants_read_only() {
+        // The VFS has written everything, and lets nobody write.
+        let _ = writing::close(sb);
+    }
     Ok(())
 }
 

@@ -36,8 +36,12 @@ pub(super) enum Refusal {
     Truncated { volume_len: u64, device_len: u64 },
     /// To be written, but has features beside which that is not safe.
     WriteProtected(RoCompat),
-    /// To be written, which this version cannot do.
-    ReadOnly,
+    /// To be written, but lacks a feature without which this version cannot do that.
+    Lacks(&'static str),
+    /// To be written, and its journal has been given up.
+    Aborted,
+    /// To be written, and what is in its journal has been left alone.
+    Unrecovered,
     /// Mounted, and to access other files than before without the page cache.
     DaxChange,
     /// Its journal has to be replayed first, and the device cannot be written.
@@ -79,8 +83,8 @@ impl Refusal {
             // jbd2 has this one for most of what can be wrong with a journal.
             Self::Replay(error) if *error == EINVAL => errno::efscorrupted(),
             Self::Replay(error) => *error,
-            Self::WriteProtected(_) | Self::Scattered => errno::eopnotsupp(),
-            Self::ReadOnly | Self::NeedsRecovery => EROFS,
+            Self::WriteProtected(_) | Self::Lacks(_) | Self::Scattered => errno::eopnotsupp(),
+            Self::Aborted | Self::Unrecovered | Self::NeedsRecovery => EROFS,
             Self::BlockSize { .. } | Self::DaxChange => EINVAL,
         }
     }
@@ -113,7 +117,13 @@ impl fmt::Display for Refusal {
             Self::WriteProtected(features) => {
                 write!(f, "unsupported features, read-only at best: {features}")
             }
-            Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
+            Self::Lacks(feature) => {
+                write!(f, "unsupported without the feature {feature}, read-only at best")
+            }
+            Self::Aborted => f.write_str("the journal has been given up: unmount, and run e2fsck"),
+            Self::Unrecovered => f.write_str(
+                "the journal has not been replayed (noload): the volume can only be read",
+            ),
             Self::DaxChange => f.write_str("dax cannot be changed while the volume is mounted"),
             Self::NeedsRecovery => f.write_str(
                 "the journal has to be replayed, and the device is read-only; noload mounts without",

@@ -9,12 +9,14 @@ use super::{
         Uuid,
         Volume, //
     },
+    writing,
     Inode,
     Stablefs,
     SuperBlock, //
 };
 use crate::{
     kernel::{
+        jbd2::Loaded,
         log,
         super_block::{
             self,
@@ -42,7 +44,29 @@ impl super_block::Operations for Stablefs {
         map::evict(inode);
     }
 
+    fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
+        match sb.journal() {
+            Some(journal) if !sb.sb_rdonly() => journal.sync(wait),
+            _ => Ok(()),
+        }
+    }
+
+    fn freeze_fs(sb: &SuperBlock) -> Result {
+        let _updates = sb.journal().map(Loaded::lock_updates);
+        writing::close(sb)
+    }
+
+    fn unfreeze_fs(sb: &SuperBlock) -> Result {
+        writing::open(sb).map_err(|refusal| {
+            log::err(sb, format_args!("{refusal}"));
+            refusal.errno()
+        })
+    }
+
     fn put_super(sb: &SuperBlock) {
+        if !sb.sb_rdonly() {
+            let _ = writing::close(sb);
+        }
         let uuid = Uuid(sb.volume().uuid());
         log::info(sb, format_args!("unmounting filesystem {uuid}"));
     }

@@ -231,12 +231,20 @@ impl<T: Operations> Reconfigure<'_, T> {
         unsafe { SuperBlock::from_raw(sb) }
     }
 
-    /// Whether the superblock shall no longer be read-only.
+    /// Whether the superblock is read-only, and shall no longer be.
     pub(crate) fn wants_write(&self) -> bool {
         // SAFETY: Valid and not shared by the type invariants.
         let mask = unsafe { (*self.0 .0.as_ptr()).sb_flags_mask };
         // CAST: to a type of at least as many bits.
-        mask as c_ulong & !self.sb_flags() & bindings::SB_RDONLY != 0
+        mask as c_ulong & !self.sb_flags() & bindings::SB_RDONLY != 0 && self.sb().sb_rdonly()
+    }
+
+    /// Whether the superblock shall be read-only from now on, and is not.
+    pub(crate) fn wants_read_only(&self) -> bool {
+        // SAFETY: Valid and not shared by the type invariants.
+        let mask = unsafe { (*self.0 .0.as_ptr()).sb_flags_mask };
+        // CAST: to a type of at least as many bits.
+        mask as c_ulong & self.sb_flags() & bindings::SB_RDONLY != 0 && !self.sb().sb_rdonly()
     }
 
     /// Has the VFS ask for access control lists, or not.

@@ -37,6 +37,7 @@ pub(crate) mod shrinker;
 pub(crate) mod sort;
 pub(crate) mod stat;
 pub(crate) mod super_block;
+pub(crate) mod time;
 pub(crate) mod vfs;
 pub(crate) mod vm;
 pub(crate) mod xattr;

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes that are written: closed → open (needs recovery) → closed.
+//!
+//! As long as a volume is open, its superblock says that the journal has to be replayed before
+//! anything on it means what it says. That is on the device before the first transaction, and is taken
+//! back once the journal is empty, so that a crash at any time is recovered from.
+//!
+//! The superblock is written beside the journal here. Nothing else does: while the volume is open it
+//! changes through the journal only.
+
+use super::{
+    journal::Journal,
+    refusal::Refusal,
+    superblock::Read,
+    SuperBlock, //
+};
+use crate::{
+    kernel::{
+        jbd2,
+        log,
+        time::ktime_get_real_seconds, //
+    },
+    ondisk::{
+        Compat,
+        Incompat,
+        RoCompat,
+        Superblock,
+        Update, //
+    },
+};
+use ::kernel::prelude::*;
+
+/// Whether this version can write a volume, beside what of its features is not known at all.
+///
+/// # Errors
+///
+/// [`Refusal::Lacks`], [`Refusal::Unwritable`].
+pub(super) fn check(volume: &Superblock) -> Result<(), Refusal> {
+    let features = volume.features();
+    if !features.compat.contains(Compat::HAS_JOURNAL) {
+        return Err(Refusal::Lacks("has_journal"));
+    }
+    if !features.incompat.contains(Incompat::EXTENTS) {
+        return Err(Refusal::Lacks("extent"));
+    }
+    if features.incompat.contains(Incompat::RECOVER) {
+        return Err(Refusal::Unrecovered);
+    }
+    Ok(())
+}
+
+/// Opens the volume.
+///
+/// # Context
+///
+/// `s_umount` is held exclusively, and nobody writes.
+pub(super) fn open(sb: &SuperBlock) -> Result<(), Refusal> {
+    let volume = sb.volume();
+    check(volume)?;
+    match sb.journal() {
+        None => load_journal(sb)?,
+        Some(journal) if journal.is_aborted() => return Err(Refusal::Aborted),
+        Some(_) => (),
+    }
+    set_open(sb, true)
+}
+
+/// Keeps the journal with the superblock, ready for the first handle.
+fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
+    let volume = sb.volume();
+    let Some(journal) = Journal::find(sb, volume)? else {
+        return Err(Refusal::Lacks("has_journal"));
+    };
+    let map = journal.into_map(sb, volume)?;
+    let map = KBox::new(map, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
+    let mut journal = jbd2::Journal::init_dev(sb, map)
+        .and_then(jbd2::Journal::load)
+        .map_err(Refusal::Replay)?;
+    let checksums = volume
+        .features()
+        .ro_compat
+        .contains(RoCompat::METADATA_CSUM);
+    journal
+        .set_checksums(checksums)
+        .and_then(|()| sb.set_journal(journal))
+        .map_err(Refusal::Replay)
+}
+
+/// Has the journal and the superblock be those of a volume that is closed, if everything that was to
+/// be written to it has been. The log says if that fails.
+///
+/// # Errors
+///
+/// `EIO`: the journal has been given up, or the device does not write; the volume needs recovery.
+///
+/// # Context
+///
+/// `s_umount` is held exclusively, and nobody writes.
+pub(super) fn close(sb: &SuperBlock) -> Result {
+    let Some(journal) = sb.journal() else {
+        return Ok(());
+    };
+    let flushed = journal
+        .flush()
+        .and_then(|()| set_open(sb, false).map_err(|refusal| refusal.errno()));
+    flushed.inspect_err(|error| {
+        let errno = error.to_errno();
+        log::err(
+            sb,
+            format_args!("cannot be closed, and needs recovery: error {errno}"),
+        );
+    })
+}
+
+fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
+    let now = ktime_get_real_seconds();
+    let orphan_file = sb.volume().features().compat.contains(Compat::ORPHAN_FILE);
+    Read::again(sb)?.update(
+        sb,
+        &Update {
+            needs_recovery: Some(open),
+            orphan_present: orphan_file.then_some(open),
+            mounted: open.then_some(now),
+            written: Some(now),
+            ..Update::default()
+        },
+    )
+}
