@@ -128,7 +128,7 @@ pub(super) fn corrupt(sb: &SuperBlock, at: At, what: fmt::Arguments<'_>) -> Erro
 }
 
 /// Reports that a block could not be read.
-fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
+pub(super) fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
     if error == ENOMEM {
         return error;
     }

@@ -15,6 +15,7 @@
 //! | [`journal`] | where the journal is |
 //! | [`reserved`] | inodes that the format itself uses |
 //! | [`writing`] | volumes opened to be written, and closed |
+//! | [`transaction`] | metadata, changed |
 //! | [`groups`] | the group descriptors |
 //! | [`zones`] | blocks that hold the format's own structures |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
@@ -74,6 +75,7 @@ mod reserved;
 mod sops;
 mod superblock;
 mod symlink;
+mod transaction;
 mod volume;
 mod writing;
 mod xattr;
