@@ -30,6 +30,13 @@ struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
 }
 
+/* Whether nobody else changes the inode, as far as lockdep can tell. */
+void stablefs_shim_assert_inode_locked(struct inode *inode)
+{
+	lockdep_assert(inode_state_read_once(inode) & (I_NEW | I_FREEING) ||
+		       lockdep_is_held_type(&inode->i_rwsem, 0));
+}
+
 /* Whether what is on a block device can be accessed as memory. */
 bool stablefs_shim_bdev_dax(struct block_device *bdev)
 {
@@ -81,6 +88,11 @@ bool stablefs_shim_daxdev_mapping_supported(const struct vm_area_desc *desc,
 					    struct dax_device *dax_dev)
 {
 	return daxdev_mapping_supported(desc, inode, dax_dev);
+}
+
+const struct qstr *stablefs_shim_dentry_d_name(const struct dentry *dentry)
+{
+	return &dentry->d_name;
 }
 
 const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
@@ -138,6 +150,12 @@ bool stablefs_shim_file_is_32bit_api(const struct file *file)
 	return in_compat_syscall();
 }
 
+/* Unlike file_dentry() for files that are being opened, which have no inode yet. */
+struct dentry *stablefs_shim_file_path_dentry(const struct file *file)
+{
+	return file->f_path.dentry;
+}
+
 void stablefs_shim_filemap_invalidate_lock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_lock_shared(mapping);
@@ -146,6 +164,11 @@ void stablefs_shim_filemap_invalidate_lock_shared(struct address_space *mapping)
 void stablefs_shim_filemap_invalidate_unlock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_unlock_shared(mapping);
+}
+
+int stablefs_shim_finish_open_simple(struct file *file, int error)
+{
+	return finish_open_simple(file, error);
 }
 
 /* Not that of an anonymous folio, and null once the folio is removed from its file. */
@@ -189,6 +212,11 @@ void stablefs_shim_fserror_report_data_lost(struct inode *inode, loff_t pos, u64
 	fserror_report_data_lost(inode, pos, len, GFP_NOFS);
 }
 
+gid_t stablefs_shim_i_gid_read(const struct inode *inode)
+{
+	return i_gid_read(inode);
+}
+
 void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
 {
 	i_gid_write(inode, gid);
@@ -197,6 +225,16 @@ void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
 loff_t stablefs_shim_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);
+}
+
+void stablefs_shim_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+uid_t stablefs_shim_i_uid_read(const struct inode *inode)
+{
+	return i_uid_read(inode);
 }
 
 void stablefs_shim_i_uid_write(struct inode *inode, uid_t uid)
@@ -225,9 +263,34 @@ struct kmem_cache *stablefs_shim_inode_cache_create(const char *name,
 				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
 }
 
+struct timespec64 stablefs_shim_inode_get_atime(const struct inode *inode)
+{
+	return inode_get_atime(inode);
+}
+
+struct timespec64 stablefs_shim_inode_get_ctime(const struct inode *inode)
+{
+	return inode_get_ctime(inode);
+}
+
+struct timespec64 stablefs_shim_inode_get_mtime(const struct inode *inode)
+{
+	return inode_get_mtime(inode);
+}
+
+void stablefs_shim_inode_inc_iversion(struct inode *inode)
+{
+	inode_inc_iversion(inode);
+}
+
 void stablefs_shim_inode_lock_shared(struct inode *inode)
 {
 	inode_lock_shared(inode);
+}
+
+u64 stablefs_shim_inode_peek_iversion(const struct inode *inode)
+{
+	return inode_peek_iversion(inode);
 }
 
 void stablefs_shim_inode_set_atime(struct inode *inode, s64 sec, u32 nsec)
@@ -300,6 +363,14 @@ void stablefs_shim_jbd2_handle_set_sync(handle_t *handle)
 time64_t stablefs_shim_ktime_get_real_seconds(void)
 {
 	return ktime_get_real_seconds();
+bool stablefs_shim_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
+}
+
+bool stablefs_shim_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
 }
 
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
@@ -329,6 +400,20 @@ unsigned int stablefs_shim_memalloc_nofs_save(void)
 void stablefs_shim_memcpy_racy(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
+}
+
+unsigned int stablefs_shim_posix_acl_count(const struct posix_acl *acl)
+{
+	return acl->a_count;
+}
+
+/* The user or group that an entry of such a tag has. */
+u32 stablefs_shim_posix_acl_entry_id(const struct posix_acl_entry *entry,
+				     struct user_namespace *user_ns)
+{
+	if (entry->e_tag == ACL_USER)
+		return from_kuid(user_ns, entry->e_uid);
+	return from_kgid(user_ns, entry->e_gid);
 }
 
 void stablefs_shim_posix_acl_release(struct posix_acl *acl)

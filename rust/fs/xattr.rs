@@ -59,6 +59,7 @@ pub(super) const HANDLERS: Handlers<Stablefs> = Handlers::new(&[
 
 struct User;
 
+#[vtable]
 impl xattr::Operations for User {
     type FileSystem = Stablefs;
 
@@ -71,6 +72,7 @@ impl xattr::Operations for User {
 
 struct Trusted;
 
+#[vtable]
 impl xattr::Operations for Trusted {
     type FileSystem = Stablefs;
 
@@ -83,6 +85,7 @@ impl xattr::Operations for Trusted {
 
 struct Security;
 
+#[vtable]
 impl xattr::Operations for Security {
     type FileSystem = Stablefs;
 
@@ -95,6 +98,7 @@ impl xattr::Operations for Security {
 
 struct Hurd;
 
+#[vtable]
 impl xattr::Operations for Hurd {
     type FileSystem = Stablefs;
 

@@ -30,6 +30,7 @@ pub(crate) mod jbd2;
 pub(crate) mod kiocb;
 pub(crate) mod locks;
 pub(crate) mod log;
+pub(crate) mod mnt_idmapping;
 pub(crate) mod posix_acl;
 mod ret;
 pub(crate) mod sched_mm;

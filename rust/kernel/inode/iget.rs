@@ -5,18 +5,21 @@
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
 use super::{
-    super::{
-        address_space,
-        file,
+    kind::{
+        fill,
+        Kind, //
+    },
+    Flags, Inode, Time,
+};
+use crate::{
+    bindings,
+    kernel::{
         super_block::SuperBlock,
         vfs::FileSystemType, //
     },
-    Filled, Inode, Link, Ops, Slot, Time,
 };
-use crate::bindings;
 use ::kernel::{
     prelude::*,
-    str::CString,
     sync::aref::ARef, //
 };
 use core::{
@@ -24,40 +27,6 @@ use core::{
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
-
-/// What an inode is, with the operations for it.
-pub(crate) enum Kind<T> {
-    /// A directory.
-    Directory(Ops<T>, file::Ops<T>),
-    /// A regular file.
-    Regular(Ops<T>, file::Ops<T>, address_space::Ops<T>),
-    /// A symbolic link, and its target if it is known already.
-    Symlink(Ops<T>, Option<KBox<CString>>),
-    /// A device, a pipe or a socket: the upper bits of its mode, and which device.
-    Special {
-        /// Its operations; those of its data come from the driver.
-        ops: Ops<T>,
-        /// The upper bits of its mode.
-        kind: Special,
-        /// The number of the driver, fewer than 2^12.
-        major: u32,
-        /// Which of the driver's devices, fewer than 2^20.
-        minor: u32,
-    },
-}
-
-/// What a special file is.
-#[derive(Clone, Copy)]
-pub(crate) enum Special {
-    /// A named pipe.
-    Fifo,
-    /// A character device.
-    CharDevice,
-    /// A block device.
-    BlockDevice,
-    /// A socket.
-    Socket,
-}
 
 /// What the VFS wants to know of an inode.
 pub(crate) struct Params<T> {
@@ -89,39 +58,6 @@ pub(crate) struct Params<T> {
     pub(crate) flags: Flags,
 }
 
-/// Flags of an inode that the VFS acts on.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Flags {
-    /// Every write is synchronous (`S_SYNC`).
-    pub(crate) sync: bool,
-    /// Data may only be appended (`S_APPEND`).
-    pub(crate) append: bool,
-    /// Nothing may be changed (`S_IMMUTABLE`).
-    pub(crate) immutable: bool,
-    /// The time of access is not kept (`S_NOATIME`).
-    pub(crate) noatime: bool,
-    /// Every change of the directory is synchronous (`S_DIRSYNC`).
-    pub(crate) dirsync: bool,
-    /// Data are accessed without the page cache (`S_DAX`).
-    pub(crate) dax: bool,
-}
-
-impl Flags {
-    fn bits(self) -> u32 {
-        [
-            (self.sync, bindings::S_SYNC),
-            (self.append, bindings::S_APPEND),
-            (self.immutable, bindings::S_IMMUTABLE),
-            (self.noatime, bindings::S_NOATIME),
-            (self.dirsync, bindings::S_DIRSYNC),
-            (self.dax, bindings::S_DAX),
-        ]
-        .into_iter()
-        .filter_map(|(is_set, bit)| is_set.then_some(bit))
-        .fold(0, |bits, bit| bits | bit)
-    }
-}
-
 /// What `iget_locked()` found.
 pub(crate) enum Got<'a, T: FileSystemType> {
     /// It is in memory.
@@ -133,7 +69,7 @@ pub(crate) enum Got<'a, T: FileSystemType> {
 impl<T: FileSystemType> Got<'_, T> {
     /// # Safety
     ///
-    /// The caller hands over a reference to an inode from [`alloc_inode`], which has to be new and
+    /// The caller hands over a reference to an inode from [`alloc_inode`](super::alloc_inode), which has to be new and
     /// locked by the caller, or not locked.
     pub(in crate::kernel) unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Result<Self> {
         // SAFETY: The inode is valid by the contract of this function.
@@ -159,7 +95,7 @@ impl<T: FileSystemType> Got<'_, T> {
 ///
 /// # Invariants
 ///
-/// The inode is that of a [`Slot<T>`], of a live superblock, locked (`I_NEW`) by this thread; the
+/// The inode is that of a [`Slot<T>`](super::Slot), of a live superblock, locked (`I_NEW`) by this thread; the
 /// value owns a reference.
 #[must_use = "dropping it fails the iget"]
 pub(crate) struct NewInode<'a, T: FileSystemType>(
@@ -172,7 +108,7 @@ impl<T: FileSystemType> NewInode<'_, T> {
     pub(crate) fn fill(self, params: Params<T>, data: T::Inode) -> ARef<Inode<T>> {
         let this = ManuallyDrop::new(self);
         let inode = this.0.as_ptr();
-        let permissions = params.permissions & 0o7777;
+        let mode = params.kind.mode(params.permissions);
 
         // SAFETY: Valid and locked by the type invariants, so that nobody else looks at it; and so
         // below.
@@ -199,67 +135,8 @@ impl<T: FileSystemType> NewInode<'_, T> {
         // SAFETY: As above.
         unsafe { bindings::inode_set_iversion_queried(inode, params.version) };
 
-        let link = Link::new();
-        // CAST: the upper bits of a mode, which are 16.
-        let mode = |kind: u32| kind as u16 | permissions;
-        match params.kind {
-            Kind::Directory(ops, fops) => {
-                // SAFETY: As above.
-                unsafe { (*inode).i_mode = mode(bindings::S_IFDIR) };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).i_op = ops.as_ptr() };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).__bindgen_anon_3.i_fop = fops.as_ptr() };
-            }
-            Kind::Regular(ops, fops, aops) => {
-                // SAFETY: As above.
-                unsafe { (*inode).i_mode = mode(bindings::S_IFREG) };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).i_op = ops.as_ptr() };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).__bindgen_anon_3.i_fop = fops.as_ptr() };
-                // SAFETY: As above.
-                unsafe { aops.set_with_large_folios(inode) };
-            }
-            Kind::Symlink(ops, target) => {
-                // SAFETY: As above.
-                unsafe { (*inode).i_mode = mode(bindings::S_IFLNK) };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).i_op = ops.as_ptr() };
-                if let Some(target) = target {
-                    link.set_once(target);
-                }
-                if let Some((target, len)) = link.get().and_then(|target| {
-                    Some((target, c_int::try_from(target.to_bytes().len()).ok()?))
-                }) {
-                    let target = target.as_char_ptr().cast_mut();
-                    // SAFETY: As above; the string is the slot's from here on, does not move, and is
-                    // freed with it, after a grace period.
-                    unsafe { bindings::inode_set_cached_link(inode, target, len) };
-                }
-            }
-            Kind::Special {
-                ops,
-                kind,
-                major,
-                minor,
-            } => {
-                let kind = match kind {
-                    Special::Fifo => bindings::S_IFIFO,
-                    Special::CharDevice => bindings::S_IFCHR,
-                    Special::BlockDevice => bindings::S_IFBLK,
-                    Special::Socket => bindings::S_IFSOCK,
-                };
-                // SAFETY: As above; the table is static.
-                unsafe { (*inode).i_op = ops.as_ptr() };
-                // SAFETY: As above; one of the four kinds that C knows.
-                unsafe { bindings::init_special_inode(inode, mode(kind), major, minor) };
-            }
-        }
-
-        // SAFETY: As above: the slot is this thread's.
-        let filled = unsafe { &mut *(*inode.cast::<Slot<T>>()).filled.get() };
-        *filled = Some(Filled { data, link });
+        // SAFETY: As above.
+        unsafe { fill(inode, params.kind, mode, data) };
         // SAFETY: Locked by the type invariants.
         unsafe { bindings::unlock_new_inode(inode) };
         // INVARIANT: Filled just now.

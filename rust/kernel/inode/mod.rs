@@ -4,25 +4,65 @@
 //!
 //! new (locked) → filled (unlocked) → evicted
 //!
-//! An inode that is new is nobody else's; dropping it unfilled fails the `iget`, for those, too, who
-//! wait for it.
+//! An inode that is new is nobody else's. One that the disk has is filled as it was read, and dropping
+//! it unfilled fails the `iget`, for those, too, who wait for it. One that is being made is filled
+//! before it has a name, and dropping it discards it ([`Created`]).
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
+mod attr;
 mod iget;
+mod kind;
+mod locked;
+mod new;
 mod operations;
+mod state;
 
+#[expect(
+    unused_imports,
+    reason = "used by the namespace's changes, which come next"
+)]
+pub(crate) use attr::{
+    Iattr,
+    Prepared, //
+};
 pub(crate) use iget::{
-    Flags,
     Got,
+    Params, //
+};
+pub(crate) use kind::{
     Kind,
-    NewInode,
-    Params,
     Special, //
 };
+pub(crate) use locked::Locked;
+#[expect(
+    unused_imports,
+    reason = "used by the namespace's changes, which come next"
+)]
+pub(crate) use new::{
+    Created,
+    NewParams,
+    Numbered,
+    Tmpfile,
+    Unnumbered, //
+};
+#[expect(
+    unused_imports,
+    reason = "used by the namespace's changes, which come next"
+)]
 pub(crate) use operations::{
+    Node,
     Operations,
-    Ops, //
+    Ops,
+    RenameFlags, //
+};
+#[expect(
+    unused_imports,
+    reason = "used by the namespace's changes, which come next"
+)]
+pub(crate) use state::{
+    Attributes,
+    Flags, //
 };
 
 use super::{
@@ -37,10 +77,7 @@ use ::kernel::{
     prelude::*,
     str::CString,
     sync::{
-        aref::{
-            ARef,
-            AlwaysRefCounted, //
-        },
+        aref::AlwaysRefCounted,
         atomic::{
             Acquire,
             Atomic,
