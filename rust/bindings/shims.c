@@ -18,6 +18,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/timekeeping.h>
@@ -363,6 +364,8 @@ void stablefs_shim_jbd2_handle_set_sync(handle_t *handle)
 time64_t stablefs_shim_ktime_get_real_seconds(void)
 {
 	return ktime_get_real_seconds();
+}
+
 bool stablefs_shim_is_dirsync(const struct inode *inode)
 {
 	return IS_DIRSYNC(inode);
@@ -489,6 +492,17 @@ struct buffer_head *stablefs_shim_sb_getblk(struct super_block *sb, sector_t blo
 void stablefs_shim_set_buffer_uptodate(struct buffer_head *bh)
 {
 	set_buffer_uptodate(bh);
+}
+
+/* A function only in a kernel that can have security modules. */
+int stablefs_shim_security_inode_init_security(struct inode *inode, struct inode *dir,
+					       const struct qstr *qstr,
+					       int (*set)(struct inode *inode,
+							  const struct xattr *xattrs,
+							  void *data),
+					       void *data)
+{
+	return security_inode_init_security(inode, dir, qstr, set, data);
 }
 
 void stablefs_shim_super_set_sysfs_name_bdev(struct super_block *sb)
