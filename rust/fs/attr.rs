@@ -2,11 +2,19 @@
 
 //! What is told of an inode: `statx()`, `lsattr`.
 
-use super::Inode;
+use super::{inode, transaction::Transaction, Inode, Stablefs};
 use crate::{
     kernel::{
-        fileattr::FileKattr,
-        inode::Time,
+        errno,
+        fileattr::{
+            FileKattr,
+            Wanted, //
+        },
+        inode::{
+            Iattr,
+            Locked,
+            Time, //
+        },
         stat::{
             Attributes,
             Fields,
@@ -91,6 +99,80 @@ pub(super) fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
         fa.set_projid(disk.projid());
     }
     Ok(())
+}
+
+/// Puts what the VFS says of an inode into what the disk shall say.
+pub(super) fn from_vfs(inode: &Inode, fields: &mut ondisk::inode::Fields) {
+    let vfs = inode.attributes();
+    fields.permissions = vfs.permissions;
+    fields.uid = vfs.uid;
+    fields.gid = vfs.gid;
+    // More than there is room for are directories' only, of which the VFS does not count so many.
+    fields.links = u16::try_from(vfs.nlink).unwrap_or(u16::MAX);
+    if fields.file_type == Type::Directory {
+        fields.size = vfs.size;
+    }
+    fields.sectors = vfs.blocks;
+    fields.version = if inode.sb().volume().inode_size() > 128 {
+        vfs.version
+    } else {
+        vfs.version & u64::from(u32::MAX)
+    };
+    fields.atime = to_disk(vfs.atime);
+    fields.mtime = to_disk(vfs.mtime);
+    fields.ctime = to_disk(vfs.ctime);
+}
+
+/// Changes what is told of an inode, but for its size.
+pub(super) fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
+    let inode = attr.inode();
+    let attr = attr.setattr_prepare()?;
+    if attr.size().is_some_and(|size| size != inode.i_size_read()) {
+        return Err(errno::eopnotsupp());
+    }
+    let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+    attr.setattr_copy();
+    inode::update(&transaction, &inode, |_| ())?;
+    transaction.stop()?;
+    attr.posix_acl_chmod()
+}
+
+/// Changes the flags of a file or a directory.
+pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Result {
+    /// Those that programs may change, and that mean something to this version.
+    const CHANGEABLE: Flags = Flags::SYNC
+        .with(Flags::IMMUTABLE)
+        .with(Flags::APPEND)
+        .with(Flags::NODUMP)
+        .with(Flags::NOATIME)
+        .with(Flags::DIRSYNC)
+        .with(Flags::DAX);
+
+    let disk = inode.disk();
+    let before = disk.flags();
+    let wanted = Flags::from_bits(wanted.flags & Flags::USER_VISIBLE.bits());
+    let shown = Flags::from_bits(before.bits() & Flags::USER_VISIBLE.bits());
+    let changed = Flags::from_bits(wanted.bits() ^ shown.bits());
+    if !changed.without(CHANGEABLE).is_empty() {
+        return Err(errno::eopnotsupp());
+    }
+    let after = before
+        .without(changed)
+        .with(Flags::from_bits(wanted.bits() & changed.bits()));
+    let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+    inode.inode_set_ctime_current();
+    inode.inode_inc_iversion();
+    inode::update(&transaction, &inode, |fields| fields.flags = after)?;
+    inode.inode_set_flags(inode::vfs_flags(after, inode.is_dax()));
+    transaction.stop()
+}
+
+/// A time of the VFS, which has been cut to what the disk has room for.
+fn to_disk(time: Time) -> ondisk::inode::Time {
+    ondisk::inode::Time {
+        sec: time.sec,
+        nsec: time.nsec,
+    }
 }
 
 /// A time of the disk, for the VFS.

@@ -67,7 +67,7 @@ const MAX_LEAVES: usize = 256;
 
 /// The names in a block of a directory.
 pub(super) fn leaf<'a>(dir: &Inode, lblk: Lblk, block: &'a MetaBlock) -> Result<Leaf<'a>> {
-    Leaf::parse::<KernelCrc32c>(dir.sb().volume(), dir.disk(), lblk, block.block()?)
+    Leaf::parse::<KernelCrc32c>(dir.sb().volume(), &dir.disk(), lblk, block.block()?)
         .map_err(|error| metadata::blame(dir.sb(), At::block(dir.ino(), block.pblk), error))
 }
 

@@ -54,7 +54,7 @@ pub(super) fn for_each_leaf<R>(
 ) -> Result<ControlFlow<R>> {
     let sb = dir.sb();
     let block = read_block(dir, Lblk(0))?;
-    let root = Root::parse::<KernelCrc32c>(sb.volume(), dir.disk(), block.block()?)
+    let root = Root::parse::<KernelCrc32c>(sb.volume(), &dir.disk(), block.block()?)
         .map_err(|error| metadata::blame(sb, At::block(dir.ino(), block.pblk), error))?;
     let hasher = root.hasher();
     let hash = hash(hasher);
@@ -81,7 +81,7 @@ pub(super) fn for_each_leaf<R>(
                 let block = read_block(dir, below.lblk())?;
                 let at = At::block(dir.ino(), block.pblk);
                 let node =
-                    Index::below::<KernelCrc32c>(sb.volume(), dir.disk(), below, block.block()?)
+                    Index::below::<KernelCrc32c>(sb.volume(), &dir.disk(), below, block.block()?)
                         .map_err(|error| metadata::blame(sb, at, error))?;
                 let mut entry = Some(if is_first {
                     node.find(hash)
@@ -122,7 +122,7 @@ pub(super) fn is_continued(entry: Entry) -> bool {
 pub(super) fn parent(dir: &Inode) -> Result<Ino> {
     let sb = dir.sb();
     let block = read_block(dir, Lblk(0))?;
-    Root::parse::<KernelCrc32c>(sb.volume(), dir.disk(), block.block()?)
+    Root::parse::<KernelCrc32c>(sb.volume(), &dir.disk(), block.block()?)
         .map(|root| root.parent())
         .map_err(|error| metadata::blame(sb, At::block(dir.ino(), block.pblk), error))
 }

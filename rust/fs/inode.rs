@@ -24,21 +24,36 @@ use super::{
         At,
         MetaBlock, //
     },
-    namei, symlink, xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
+    namei, symlink,
+    transaction::{
+        self,
+        Transaction, //
+    },
+    xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
 };
 use crate::{
     kernel::{
         errno,
-        fileattr::FileKattr,
+        fileattr::{
+            self,
+            FileKattr, //
+        },
         inode::{
             Flags,
             Got,
+            Iattr,
             Kind,
+            Locked,
             Ops,
             Params,
             Special, //
         },
         iomap::Fiemap,
+        jbd2::{
+            Credits,
+            Tid, //
+        },
+        log,
         posix_acl::{
             self,
             PosixAcl, //
@@ -51,6 +66,7 @@ use crate::{
         group::Descriptor,
         inode::{
             Content,
+            Fields,
             Type, //
         },
         InBlock,
@@ -61,6 +77,7 @@ use crate::{
     },
 };
 use ::kernel::{
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         aref::ARef,
@@ -69,14 +86,22 @@ use ::kernel::{
             Relaxed, //
         },
         Arc,
-        SetOnce, //
+        Mutex,
+        SetOnce,
+        SpinLock, //
     },
 };
 
 /// What is kept for an inode in memory.
+#[pin_data]
 pub(crate) struct InodeInfo {
-    /// As it was read.
-    disk: ondisk::Inode,
+    ino: Ino,
+    /// What the disk says of it, or will once the journal is replayed.
+    #[pin]
+    disk: SpinLock<Disk>,
+    /// Held to change the inode on the disk.
+    #[pin]
+    changing: Mutex<()>,
     /// What is known of where its blocks are, once somebody asked.
     extent_map: SetOnce<Arc<ExtentMap>>,
     /// Where reading ahead has failed.
@@ -85,15 +110,41 @@ pub(crate) struct InodeInfo {
     has_claims: Atomic<bool>,
 }
 
+/// What the spinlock protects.
+struct Disk {
+    inode: ondisk::Inode,
+    /// The last transaction that changed it.
+    tid: Option<Tid>,
+}
+
+impl InodeInfo {
+    /// That of an inode that the disk has.
+    pub(super) fn new(inode: ondisk::Inode) -> impl PinInit<Self> {
+        pin_init!(Self {
+            ino: inode.ino(),
+            disk <- new_spinlock!(Disk { inode, tid: None }, "stablefs::disk"),
+            changing <- new_mutex!((), "stablefs::changing"),
+            extent_map: SetOnce::new(),
+            unreadable: Unreadable::new(),
+            has_claims: Atomic::new(false),
+        })
+    }
+}
+
 impl Inode {
     /// Where reading ahead has failed.
     pub(super) fn unreadable(&self) -> &Unreadable {
         &self.data().unreadable
     }
 
-    /// The inode as it was read.
-    pub(super) fn disk(&self) -> &ondisk::Inode {
-        &self.data().disk
+    /// What the disk says of the inode, or will once the journal is replayed.
+    pub(super) fn disk(&self) -> ondisk::Inode {
+        self.data().disk.lock().inode
+    }
+
+    /// The last transaction that changed the inode on the disk.
+    pub(super) fn tid(&self) -> Option<Tid> {
+        self.data().disk.lock().tid
     }
 
     /// Whether blocks may be claimed for it, as [`dax`](super::dax) does.
@@ -115,7 +166,7 @@ impl Inode {
 
     /// Its number.
     pub(super) fn ino(&self) -> Ino {
-        self.disk().ino()
+        self.data().ino
     }
 }
 
@@ -140,6 +191,14 @@ impl crate::kernel::inode::Operations for InodeOperations {
 
     fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
         attr::fileattr_get(inode, fa)
+    }
+
+    fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
+        attr::setattr(attr)
+    }
+
+    fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {
+        attr::fileattr_set(inode, wanted)
     }
 
     fn fiemap(inode: &Inode, fieinfo: Fiemap<'_>) -> Result {
@@ -167,13 +226,71 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
         .filter(|disk| disk.links() > 0)
         .ok_or(errno::estale())?;
     let params = params(sb, &disk)?;
-    let info = InodeInfo {
-        disk,
-        extent_map: SetOnce::new(),
-        unreadable: Unreadable::new(),
-        has_claims: Atomic::new(false),
-    };
-    Ok(new.fill(params, info))
+    Ok(new.fill(params, InodeInfo::new(disk)))
+}
+
+/// Has the disk say of the inode what the VFS says of it, and what `change` makes of the rest.
+///
+/// The size of a regular file is part of the rest, as it grows on the disk only when data are there.
+///
+/// # Errors
+///
+/// What reading the inode's block says; `EROFS` if the journal has been given up. Nothing has changed
+/// then.
+///
+/// # Context
+///
+/// Sleeps. The transaction has credits for [`CREDITS`] more.
+pub(super) fn update(
+    transaction: &Transaction<'_>,
+    inode: &Inode,
+    change: impl FnOnce(&mut Fields),
+) -> Result {
+    let (sb, ino) = (inode.sb(), inode.ino());
+    let volume = sb.volume();
+    let place = place_of(sb, ino)?;
+    let at = At::block(ino, place.pblk);
+    let tid = transaction.tid()?;
+    let _changing = inode.data().changing.lock();
+    let mut edit = transaction.edit_part(at, place)?;
+    let mut fields = inode.disk().fields();
+    attr::from_vfs(inode, &mut fields);
+    change(&mut fields);
+    let disk = fields
+        .encode::<KernelCrc32c>(volume, ino, edit.bytes_mut())
+        .ok_or_else(|| transaction::bug(sb, at, "an inode that cannot be encoded"))?;
+    edit.write()?;
+    let mut known = inode.data().disk.lock();
+    known.inode = disk;
+    known.tid = Some(tid);
+    Ok(())
+}
+
+/// What [`update`] changes.
+pub(super) const CREDITS: Credits = Credits::blocks(1);
+
+/// The VFS has changed the inode.
+pub(super) fn dirty_inode(inode: &Inode) {
+    let written = Transaction::start(inode.sb(), CREDITS)
+        .and_then(|transaction| update(&transaction, inode, |_| ()));
+    // The VFS cannot be told. It goes on with what it has; what has been given up is in the log.
+    if let Err(error) = written {
+        if error != EROFS {
+            let (errno, number) = (error.to_errno(), inode.ino().get());
+            log::err(
+                inode.sb(),
+                format_args!("inode {number}: cannot be written: error {errno}"),
+            );
+        }
+    }
+}
+
+/// Has the device have what was changed of the inode, if `wait`.
+pub(super) fn write_inode(inode: &Inode, wait: bool) -> Result {
+    match (inode.sb().journal(), inode.tid()) {
+        (Some(journal), Some(tid)) if wait => journal.complete_transaction(tid),
+        _ => Ok(()),
+    }
 }
 
 /// Where an inode is.
@@ -262,8 +379,6 @@ fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
         (Type::BlockDevice, _) => special(Special::BlockDevice, disk),
         (Type::Socket, _) => special(Special::Socket, disk),
     };
-    let flags = disk.flags();
-    let has = |flag| flags.contains(flag);
     Ok(Params {
         kind,
         permissions: disk.permissions(),
@@ -277,15 +392,21 @@ fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
         ctime: time(disk.ctime()),
         generation: disk.generation(),
         version: disk.version(),
-        flags: Flags {
-            sync: has(ondisk::inode::Flags::SYNC),
-            append: has(ondisk::inode::Flags::APPEND),
-            immutable: has(ondisk::inode::Flags::IMMUTABLE),
-            noatime: has(ondisk::inode::Flags::NOATIME),
-            dirsync: has(ondisk::inode::Flags::DIRSYNC),
-            dax,
-        },
+        flags: vfs_flags(disk.flags(), dax),
     })
+}
+
+/// What flags of the disk mean to the VFS.
+pub(super) fn vfs_flags(flags: ondisk::inode::Flags, dax: bool) -> Flags {
+    let has = |flag| flags.contains(flag);
+    Flags {
+        sync: has(ondisk::inode::Flags::SYNC),
+        append: has(ondisk::inode::Flags::APPEND),
+        immutable: has(ondisk::inode::Flags::IMMUTABLE),
+        noatime: has(ondisk::inode::Flags::NOATIME),
+        dirsync: has(ondisk::inode::Flags::DIRSYNC),
+        dax,
+    }
 }
 
 fn special(kind: Special, disk: &ondisk::Inode) -> Kind<Stablefs> {

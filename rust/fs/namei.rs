@@ -22,8 +22,15 @@ use crate::{
             Unhashed, //
         },
         errno,
-        fileattr::FileKattr,
-        inode,
+        fileattr::{
+            self,
+            FileKattr, //
+        },
+        inode::{
+            self,
+            Iattr,
+            Locked, //
+        },
         iomap::Fiemap,
         posix_acl::{
             self,
@@ -79,6 +86,14 @@ impl inode::Operations for Operations {
 
     fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
         attr::fileattr_get(inode, fa)
+    }
+
+    fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
+        attr::setattr(attr)
+    }
+
+    fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {
+        attr::fileattr_set(inode, wanted)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::{
     dax,
+    inode,
     map,
     volume::{
         Uuid,
@@ -42,6 +43,14 @@ impl super_block::Operations for Stablefs {
     fn evict_inode(inode: &Inode) {
         dax::evict(inode);
         map::evict(inode);
+    }
+
+    fn dirty_inode(inode: &Inode) {
+        inode::dirty_inode(inode);
+    }
+
+    fn write_inode(inode: &Inode, wait: bool) -> Result {
+        inode::write_inode(inode, wait)
     }
 
     fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {

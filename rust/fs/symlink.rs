@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     kernel::{
-        inode,
+        inode::{
+            self,
+            Iattr, //
+        },
         stat::Kstat,
         xattr::Buffer, //
     },
@@ -55,6 +58,10 @@ impl inode::Operations for Operations {
 
     fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
         attr::getattr(inode, stat)
+    }
+
+    fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
+        attr::setattr(attr)
     }
 
     fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {

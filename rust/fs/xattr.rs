@@ -129,7 +129,7 @@ fn get_value(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>)
 pub(super) fn place(inode: &Inode) -> Result<Option<OnlyExtent>> {
     let (sb, disk) = (inode.sb(), inode.disk());
     let bytes = read_bytes(sb, inode.ino())?;
-    let in_inode = Xattrs::in_inode(disk, &bytes)
+    let in_inode = Xattrs::in_inode(&disk, &bytes)
         .map_err(|error| metadata::blame(sb, At::inode(inode.ino()), error))?;
     if in_inode.is_some() {
         let inode_place = place_of(sb, inode.ino())?;

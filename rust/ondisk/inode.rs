@@ -192,6 +192,11 @@ impl Flags {
         Self(self.0 & !flags.0)
     }
 
+    /// Whether none is set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether any of `flags` is set.
     pub const fn intersects(self, flags: Self) -> bool {
         self.0 & flags.0 != 0

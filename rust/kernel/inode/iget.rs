@@ -105,7 +105,7 @@ pub(crate) struct NewInode<'a, T: FileSystemType>(
 
 impl<T: FileSystemType> NewInode<'_, T> {
     /// Fills it, and lets all others see it.
-    pub(crate) fn fill(self, params: Params<T>, data: T::Inode) -> ARef<Inode<T>> {
+    pub(crate) fn fill(self, params: Params<T>, data: impl PinInit<T::Inode>) -> ARef<Inode<T>> {
         let this = ManuallyDrop::new(self);
         let inode = this.0.as_ptr();
         let mode = params.kind.mode(params.permissions);

@@ -5,7 +5,6 @@
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
 use super::{
-    Filled,
     Link,
     Ops,
     Slot, //
@@ -86,7 +85,7 @@ pub(super) unsafe fn fill<T: FileSystemType>(
     inode: *mut bindings::inode,
     kind: Kind<T>,
     mode: u16,
-    data: T::Inode,
+    data: impl PinInit<T::Inode>,
 ) {
     // SAFETY: Valid and not shared, by the contract of this function; and so below.
     unsafe { (*inode).i_mode = mode };
@@ -131,7 +130,6 @@ pub(super) unsafe fn fill<T: FileSystemType>(
             unsafe { bindings::init_special_inode(inode, mode, major, minor) };
         }
     }
-    // SAFETY: As above: the slot is this thread's.
-    let filled = unsafe { &mut *(*inode.cast::<Slot<T>>()).filled.get() };
-    *filled = Some(Filled { data, link });
+    // SAFETY: As above: the slot is this thread's, and does not move.
+    unsafe { (*inode.cast::<Slot<T>>()).filled.init(data, link) };
 }

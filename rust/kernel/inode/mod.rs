@@ -89,6 +89,7 @@ use ::kernel::{
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::NonNull, //
 };
 
@@ -123,13 +124,79 @@ unsafe impl<T: FileSystemType> AlwaysRefCounted for Inode<T> {
 #[repr(C)]
 struct Slot<T: FileSystemType> {
     inode: Opaque<bindings::inode>,
-    filled: UnsafeCell<Option<Filled<T>>>,
+    filled: MaybeFilled<T>,
 }
 
 /// What a new inode lacks.
 struct Filled<T: FileSystemType> {
     data: T::Inode,
     link: Link,
+}
+
+/// What a slot has for an inode, once that is filled.
+///
+/// # Invariants
+///
+/// With the flag set the value is initialised, and pinned; otherwise it is not.
+struct MaybeFilled<T: FileSystemType> {
+    is_filled: UnsafeCell<bool>,
+    value: UnsafeCell<MaybeUninit<Filled<T>>>,
+}
+
+impl<T: FileSystemType> MaybeFilled<T> {
+    const fn new() -> Self {
+        Self {
+            is_filled: UnsafeCell::new(false),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// The value, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may change it now.
+    unsafe fn get(&self) -> Option<&Filled<T>> {
+        // SAFETY: Nobody changes it, by the contract of this function; and so below.
+        let is_filled = unsafe { *self.is_filled.get() };
+        // SAFETY: As above.
+        let value = unsafe { &*self.value.get() };
+        // SAFETY: Initialised by the type invariants.
+        is_filled.then(|| unsafe { value.assume_init_ref() })
+    }
+
+    /// Initialises the value.
+    ///
+    /// # Safety
+    ///
+    /// There must be none, nobody else may look at it now, and it must not move until it is cleared.
+    unsafe fn init(&self, data: impl PinInit<T::Inode>, link: Link) {
+        let value = self.value.get().cast::<Filled<T>>();
+        // SAFETY: Valid for writes, not initialised, and not shared, by the contract of this function.
+        unsafe { (&raw mut (*value).link).write(link) };
+        // SAFETY: As above; pinned by the contract of this function.
+        let result = unsafe { data.__pinned_init(&raw mut (*value).data) };
+        match result {
+            Ok(()) => (),
+            Err(never) => match never {},
+        }
+        // INVARIANT: Initialised just now.
+        // SAFETY: Not shared, by the contract of this function.
+        unsafe { *self.is_filled.get() = true };
+    }
+
+    /// Drops the value, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else may look at it now.
+    unsafe fn clear(&self) {
+        // SAFETY: Not shared, by the contract of this function; and so below.
+        if unsafe { self.is_filled.get().replace(false) } {
+            // SAFETY: Initialised by the type invariants, and not used again.
+            unsafe { (*self.value.get()).assume_init_drop() };
+        }
+    }
 }
 
 /// The target of a symbolic link, from the time that it is known: `i_link` points to it.
@@ -195,8 +262,9 @@ impl<T: FileSystemType> Inode<T> {
         let slot = inode.cast::<Slot<T>>();
         // SAFETY: The slot is valid, and nobody changes `filled` now, by the contract of this
         // function.
-        let filled = unsafe { &*(*slot).filled.get() };
-        filled.as_ref()?;
+        let filled = unsafe { &(*slot).filled };
+        // SAFETY: As above.
+        unsafe { filled.get() }?;
         // SAFETY: Filled, and valid by the contract of this function.
         Some(unsafe { Self::from_raw(inode) })
     }
@@ -214,8 +282,9 @@ impl<T: FileSystemType> Inode<T> {
     fn filled(&self) -> &Filled<T> {
         let slot = (&raw const *self).cast::<Slot<T>>();
         // SAFETY: Part of a slot by the type invariants, which nobody changes once it is filled.
-        let filled = unsafe { &*(*slot).filled.get() };
-        match filled {
+        let filled = unsafe { &(*slot).filled };
+        // SAFETY: As above.
+        match unsafe { filled.get() } {
             Some(filled) => filled,
             // SAFETY: Filled by the type invariants.
             None => unsafe { core::hint::unreachable_unchecked() },
@@ -318,7 +387,7 @@ unsafe extern "C" fn init_once<T: FileSystemType>(slot: *mut c_void) {
     // SAFETY: The slot is valid for writes, by the contract of this function.
     unsafe { bindings::inode_init_once((&raw mut (*slot).inode).cast()) };
     // SAFETY: As above.
-    unsafe { (&raw mut (*slot).filled).write(UnsafeCell::new(None)) };
+    unsafe { (&raw mut (*slot).filled).write(MaybeFilled::new()) };
 }
 
 /// # Safety
@@ -344,7 +413,7 @@ pub(super) unsafe extern "C" fn free_inode<T: FileSystemType>(inode: *mut bindin
     let slot = inode.cast::<Slot<T>>();
     // INVARIANT: A slot that is free is not filled.
     // SAFETY: Nobody else has the slot any more, by the contract of this function.
-    unsafe { *(*slot).filled.get() = None };
+    unsafe { (*slot).filled.clear() };
     // The superblock, from which the slab could be learnt, may be gone; the memory knows its slab.
     // SAFETY: From a slab that `Cache::drop` keeps until this callback has ended.
     unsafe { bindings::kfree(inode.cast()) };

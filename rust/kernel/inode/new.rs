@@ -205,7 +205,7 @@ impl<'a, T: FileSystemType> Numbered<'a, T> {
 
     /// Gives it its data and operations. From here on it is the business of
     /// [`evict_inode`](crate::kernel::super_block::Operations::evict_inode) to give its number back.
-    pub(crate) fn fill(self, params: &NewParams, data: T::Inode) -> Created<'a, T> {
+    pub(crate) fn fill(self, params: &NewParams, data: impl PinInit<T::Inode>) -> Created<'a, T> {
         let inode = self.inode.0.as_ptr();
         // SAFETY: Valid, and nobody else looks at it, by the type invariants; and so below.
         unsafe { (*inode).i_generation = params.generation };
