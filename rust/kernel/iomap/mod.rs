@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the data of a file are, and what the kernel does with that knowledge.
+//!
+//! The filesystem answers one question, [`Operations::iomap_begin`], with a value. All of reading,
+//! seeking and reporting is C's, in the functions here.
+//!
+//! C header: [include/linux/iomap.h](srctree/include/linux/iomap.h), manual:
+//! [Documentation/filesystems/iomap/](srctree/Documentation/filesystems/iomap/index.rst)
+
+mod direct_read;
+mod read;
+mod report;
+
+pub(crate) use self::{
+    direct_read::{
+        dio_rw,
+        FailedRead, //
+    },
+    read::{
+        read_folio,
+        readahead, //
+    },
+    report::{
+        bmap,
+        fiemap,
+        seek_data,
+        seek_hole,
+        Fiemap,
+        OnlyExtent, //
+    },
+};
+
+use super::{
+    buffer::BdevAddr,
+    dax::DaxAddr,
+    inode::Inode,
+    integrity::Verifier,
+    ret,
+    super_block::SuperBlock,
+    vfs::FileSystemType, //
+};
+use crate::bindings;
+use ::kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+use core::marker::PhantomData;
+
+/// What a mapping is wanted for.
+#[derive(Clone, Copy)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    /// To change what is there.
+    pub(crate) const WRITE: Self = Self(bindings::IOMAP_WRITE);
+    /// By one who would rather be refused (`EAGAIN`) than wait.
+    pub(crate) const NOWAIT: Self = Self(bindings::IOMAP_NOWAIT);
+    /// For access to the memory that the data are in.
+    pub(crate) const DAX: Self = Self(bindings::IOMAP_DAX);
+
+    /// Whether all of `flags` are set.
+    pub(crate) const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+}
+
+/// What there is at a position of a file, and how far that goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Mapping<'a> {
+    /// Where it begins.
+    pub(crate) pos: u64,
+    /// And how many bytes it has; not 0.
+    pub(crate) len: u64,
+    /// What it is.
+    pub(crate) kind: Kind<'a>,
+}
+
+/// What there is in a part of a file.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind<'a> {
+    /// Nothing, which reads as zeroes.
+    Hole,
+    /// Room, which reads as zeroes until it is written to.
+    Unwritten(Addr<'a>),
+    /// Data.
+    Written(Addr<'a>),
+}
+
+/// Where something is.
+#[derive(Clone, Copy)]
+pub(crate) enum Addr<'a> {
+    /// On the block device of the volume.
+    Bdev(BdevAddr),
+    /// In memory: for [`Flags::DAX`], and only for it.
+    Dax(DaxAddr<'a>),
+}
+
+/// Operations on mappings, as C's `struct iomap_ops`.
+pub(crate) trait Operations: Sized + 'static {
+    /// The filesystem whose files these are.
+    type FileSystem: FileSystemType;
+
+    /// What there is at `pos`; of interest are `len` bytes, but to know of more does no harm.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return. A mapping without `pos`, or of another device than was
+    /// asked for, becomes `EIO`.
+    ///
+    /// # Context
+    ///
+    /// May sleep, unless [`Flags::NOWAIT`] is set. To read into the page cache, a folio is locked,
+    /// so that no memory may be allocated in a way that waits for other folios of the file.
+    fn iomap_begin(
+        inode: &Inode<Self::FileSystem>,
+        pos: u64,
+        len: u64,
+        flags: Flags,
+    ) -> Result<Mapping<'_>>;
+
+    /// What verifies the reads of a volume. Without it, the block layer does what can be done.
+    fn verifier(sb: &SuperBlock<Self::FileSystem>) -> Option<&Verifier>;
+
+    /// A direct read has failed; called once for each. Returns what the system call shall return.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
+    fn end_io(read: &FailedRead<'_, Self::FileSystem>) -> Error;
+}
+struct OperationsTable<U>(PhantomData<U>);
+
+impl<U: Operations> OperationsTable<U> {
+    const TABLE: bindings::iomap_ops = bindings::iomap_ops {
+        iomap_begin: Some(Self::iomap_begin),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by iomap only: `inode` is of type `U::FileSystem` and has a reference, `iomap` is the
+    /// caller's alone.
+    unsafe extern "C" fn iomap_begin(
+        inode: *mut bindings::inode,
+        pos: i64,
+        len: i64,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+        _srcmap: *mut bindings::iomap,
+    ) -> c_int {
+        // SAFETY: By the contract of this function.
+        let inode = unsafe { Inode::<U::FileSystem>::from_raw(inode) };
+        let mapping = || {
+            let pos = u64::try_from(pos).map_err(|_| EINVAL)?;
+            let len = u64::try_from(len).map_err(|_| EINVAL)?;
+            let flags = Flags(flags);
+            let mapping = U::iomap_begin(inode, pos, len, flags)?;
+            // C warns of such a mapping, and goes on with it.
+            let skipped = pos.checked_sub(mapping.pos).ok_or(EIO)?;
+            if skipped < mapping.len {
+                Self::to_raw(inode, &mapping, flags)
+            } else {
+                Err(EIO)
+            }
+        };
+        ret::int(mapping().map(|mapping| {
+            // SAFETY: Valid for writes by the contract of this function.
+            unsafe { iomap.write(mapping) }
+        }))
+    }
+
+    fn to_raw(
+        inode: &Inode<U::FileSystem>,
+        mapping: &Mapping<'_>,
+        flags: Flags,
+    ) -> Result<bindings::iomap> {
+        let (kind, addr) = match mapping.kind {
+            Kind::Hole => (bindings::IOMAP_HOLE, None),
+            Kind::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, Some(addr)),
+            Kind::Written(addr) => (bindings::IOMAP_MAPPED, Some(addr)),
+        };
+        let mut iomap = bindings::iomap {
+            // CAST: one of the kinds above, all less than 2^16.
+            type_: kind as u16,
+            offset: i64::try_from(mapping.pos).map_err(|_| EIO)?,
+            length: mapping.len,
+            // CAST: all bits of C's macro are set, which bindgen takes for an `int`.
+            addr: bindings::IOMAP_NULL_ADDR as u64,
+            ..pin_init::zeroed()
+        };
+        match (addr, flags.contains(Flags::DAX)) {
+            (None, _) => {}
+            (Some(Addr::Bdev(addr)), false) => iomap.addr = addr.0,
+            (Some(Addr::Dax(addr)), true) => {
+                // CAST: to a type of as many bits.
+                if mapping.pos % PAGE_SIZE as u64 != 0 {
+                    return Err(EIO);
+                }
+                iomap.addr = addr.get(mapping.len).ok_or(EIO)?;
+                iomap.dax_dev = addr.device().as_ptr();
+            }
+            (Some(_), _) => return Err(EIO),
+        }
+        if !flags.contains(Flags::DAX) {
+            let sb = inode.sb();
+            iomap.bdev = sb.bdev();
+            if U::verifier(sb).is_some() {
+                // CAST: less than 2^16.
+                iomap.flags = bindings::IOMAP_F_INTEGRITY as u16;
+            }
+        }
+        Ok(iomap)
+    }
+}
+
+/// What verifies the reads of an inode.
+fn verifier<U: Operations>(inode: &Inode<U::FileSystem>) -> Option<&Verifier> {
+    // The tags are read all the same then, and nobody looks at them.
+    if cfg!(stablefs_control = "skip_read_verify") {
+        return None;
+    }
+    U::verifier(inode.sb())
+}
+
+/// The table, for use within `rust/kernel`.
+pub(super) const fn ops<U: Operations>() -> *const bindings::iomap_ops {
+    &OperationsTable::<U>::TABLE
+}
