@@ -9,6 +9,7 @@
 //! [Documentation/filesystems/iomap/](srctree/Documentation/filesystems/iomap/index.rst)
 
 mod direct_read;
+pub(super) mod ioend;
 mod read;
 mod report;
 
