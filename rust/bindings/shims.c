@@ -11,6 +11,7 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/fserror.h>
+#include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/pagemap.h>
@@ -64,19 +65,24 @@ loff_t stablefs_shim_bdev_nr_bytes(struct block_device *bdev)
 	return bdev_nr_bytes(bdev);
 }
 
-void stablefs_shim_brelse(struct buffer_head *bh)
-{
-	brelse(bh);
-}
-
 bool stablefs_shim_bdev_read_only(struct block_device *bdev)
 {
 	return bdev_read_only(bdev);
 }
 
+void stablefs_shim_brelse(struct buffer_head *bh)
+{
+	brelse(bh);
+}
+
 void stablefs_shim_cond_resched(void)
 {
 	cond_resched();
+}
+
+bool stablefs_shim_current_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 struct inode *stablefs_shim_d_inode(const struct dentry *dentry)
@@ -104,11 +110,6 @@ const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
 size_t stablefs_shim_dentry_name_len(const struct dentry *dentry)
 {
 	return dentry->d_name.len;
-}
-
-bool stablefs_shim_current_fatal_signal_pending(void)
-{
-	return fatal_signal_pending(current);
 }
 
 bool stablefs_shim_dir_emit(struct dir_context *ctx, const char *name,
@@ -157,9 +158,19 @@ struct dentry *stablefs_shim_file_path_dentry(const struct file *file)
 	return file->f_path.dentry;
 }
 
+void stablefs_shim_filemap_invalidate_lock(struct address_space *mapping)
+{
+	filemap_invalidate_lock(mapping);
+}
+
 void stablefs_shim_filemap_invalidate_lock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_lock_shared(mapping);
+}
+
+void stablefs_shim_filemap_invalidate_unlock(struct address_space *mapping)
+{
+	filemap_invalidate_unlock(mapping);
 }
 
 void stablefs_shim_filemap_invalidate_unlock_shared(struct address_space *mapping)
@@ -211,6 +222,11 @@ int stablefs_shim_folio_wait_locked_killable(struct folio *folio)
 void stablefs_shim_fserror_report_data_lost(struct inode *inode, loff_t pos, u64 len)
 {
 	fserror_report_data_lost(inode, pos, len, GFP_NOFS);
+}
+
+ssize_t stablefs_shim_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
 }
 
 gid_t stablefs_shim_i_gid_read(const struct inode *inode)
@@ -284,6 +300,11 @@ void stablefs_shim_inode_inc_iversion(struct inode *inode)
 	inode_inc_iversion(inode);
 }
 
+void stablefs_shim_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
 void stablefs_shim_inode_lock_shared(struct inode *inode)
 {
 	inode_lock_shared(inode);
@@ -304,6 +325,11 @@ void stablefs_shim_inode_set_cached_link(struct inode *inode, char *link, int le
 	inode_set_cached_link(inode, link, len);
 }
 
+void stablefs_shim_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_ctime(inode, sec, nsec);
+}
+
 void stablefs_shim_inode_set_iversion_queried(struct inode *inode, u64 val)
 {
 	inode_set_iversion_queried(inode, val);
@@ -313,11 +339,6 @@ void stablefs_shim_inode_set_iversion_queried(struct inode *inode, u64 val)
 void stablefs_shim_inode_set_link(struct inode *inode, char *link)
 {
 	smp_store_release(&inode->i_link, link);
-}
-
-void stablefs_shim_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
-{
-	inode_set_ctime(inode, sec, nsec);
 }
 
 void stablefs_shim_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec)
@@ -330,14 +351,36 @@ unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
 	return inode_state_read_once(inode);
 }
 
+bool stablefs_shim_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
 bool stablefs_shim_inode_trylock_shared(struct inode *inode)
 {
 	return inode_trylock_shared(inode);
 }
 
+void stablefs_shim_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
 void stablefs_shim_inode_unlock_shared(struct inode *inode)
 {
 	inode_unlock_shared(inode);
+}
+
+/* The first byte that a write from pos on has left as it was, and its block with it. */
+loff_t stablefs_shim_iomap_last_written_block(struct inode *inode, loff_t pos,
+					      ssize_t written)
+{
+	return iomap_last_written_block(inode, pos, written);
+}
+
+bool stablefs_shim_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
 }
 
 bool stablefs_shim_is_handle_aborted(handle_t *handle)
@@ -348,6 +391,11 @@ bool stablefs_shim_is_handle_aborted(handle_t *handle)
 bool stablefs_shim_is_journal_aborted(journal_t *journal)
 {
 	return is_journal_aborted(journal);
+}
+
+bool stablefs_shim_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
 }
 
 tid_t stablefs_shim_jbd2_get_latest_transaction(journal_t *journal)
@@ -366,24 +414,20 @@ time64_t stablefs_shim_ktime_get_real_seconds(void)
 	return ktime_get_real_seconds();
 }
 
-bool stablefs_shim_is_dirsync(const struct inode *inode)
+void stablefs_shim_lock_buffer(struct buffer_head *bh)
 {
-	return IS_DIRSYNC(inode);
+	lock_buffer(bh);
 }
 
-bool stablefs_shim_is_sync(const struct inode *inode)
+/* With lockdep, warns unless i_rwsem is held exclusively; else does nothing. */
+void stablefs_shim_lockdep_assert_inode_locked(struct inode *inode)
 {
-	return IS_SYNC(inode);
+	lockdep_assert_held_write(&inode->i_rwsem);
 }
 
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
-}
-
-void stablefs_shim_lock_buffer(struct buffer_head *bh)
-{
-	lock_buffer(bh);
 }
 
 void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
@@ -461,6 +505,11 @@ loff_t stablefs_shim_readahead_pos(const struct readahead_control *rac)
 	return readahead_pos(rac);
 }
 
+loff_t stablefs_shim_round_up_to_block(const struct inode *inode, loff_t pos)
+{
+	return round_up(pos, i_blocksize(inode));
+}
+
 struct buffer_head *stablefs_shim_sb_bread(struct super_block *sb, sector_t block)
 {
 	return sb_bread(sb, block);
@@ -469,6 +518,11 @@ struct buffer_head *stablefs_shim_sb_bread(struct super_block *sb, sector_t bloc
 void stablefs_shim_sb_breadahead(struct super_block *sb, sector_t block)
 {
 	sb_breadahead(sb, block);
+}
+
+void stablefs_shim_sb_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
 }
 
 /* The block, if it is in memory and up to date. */
@@ -489,9 +543,9 @@ struct buffer_head *stablefs_shim_sb_getblk(struct super_block *sb, sector_t blo
 	return sb_getblk(sb, block);
 }
 
-void stablefs_shim_set_buffer_uptodate(struct buffer_head *bh)
+void stablefs_shim_sb_start_pagefault(struct super_block *sb)
 {
-	set_buffer_uptodate(bh);
+	sb_start_pagefault(sb);
 }
 
 /* A function only in a kernel that can have security modules. */
@@ -503,6 +557,11 @@ int stablefs_shim_security_inode_init_security(struct inode *inode, struct inode
 					       void *data)
 {
 	return security_inode_init_security(inode, dir, qstr, set, data);
+}
+
+void stablefs_shim_set_buffer_uptodate(struct buffer_head *bh)
+{
+	set_buffer_uptodate(bh);
 }
 
 void stablefs_shim_super_set_sysfs_name_bdev(struct super_block *sb)

@@ -5,6 +5,14 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
+mod exclusive;
+
+pub(crate) use self::exclusive::{
+    InodeExclusive,
+    InodeLock,
+    InvalidateExclusive, //
+};
+
 use super::{
     inode::Inode,
     vfs::FileSystemType, //

@@ -39,6 +39,7 @@ pub(crate) mod sort;
 pub(crate) mod stat;
 pub(crate) mod super_block;
 pub(crate) mod time;
+pub(crate) mod truncate;
 pub(crate) mod vfs;
 pub(crate) mod vm;
 pub(crate) mod xattr;

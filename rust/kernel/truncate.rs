@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing the size of a file, and what the page cache has of it.
+//!
+//! Each function is a method of the lock that it wants.
+//!
+//! C source: [mm/truncate.c](srctree/mm/truncate.c), [mm/filemap.c](srctree/mm/filemap.c)
+
+#![expect(dead_code, reason = "used by writing, which comes next")]
+
+use super::{
+    inode::Inode,
+    locks::{
+        InodeExclusive,
+        InvalidateExclusive, //
+    },
+    vfs::FileSystemType, //
+};
+use crate::bindings;
+use ::kernel::{
+    error::to_result,
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// Bytes of a file; not empty.
+///
+/// # Invariants
+///
+/// `start` is not negative, and `last` not less.
+#[derive(Clone, Copy)]
+pub(crate) struct ByteRange {
+    /// The first.
+    start: i64,
+    /// And the last.
+    last: i64,
+}
+
+impl ByteRange {
+    /// All bytes that a file can have.
+    pub(crate) const ALL: Self = Self {
+        start: 0,
+        last: i64::MAX,
+    };
+
+    /// `len` bytes from `pos` on, if there are any and a file can have them.
+    pub(crate) fn new(pos: u64, len: u64) -> Option<Self> {
+        let last = pos.checked_add(len.checked_sub(1)?)?;
+        Some(Self {
+            start: i64::try_from(pos).ok()?,
+            last: i64::try_from(last).ok()?,
+        })
+    }
+
+    /// All bytes from `pos` on, if a file can have any.
+    pub(crate) fn from(pos: u64) -> Option<Self> {
+        Some(Self {
+            start: i64::try_from(pos).ok()?,
+            ..Self::ALL
+        })
+    }
+
+    /// From C's, which names the last byte.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for what is no part of a file.
+    pub(in crate::kernel) fn from_raw(start: i64, last: i64) -> Result<Self> {
+        if start < 0 || last < start {
+            return Err(EINVAL);
+        }
+        Ok(Self { start, last })
+    }
+
+    /// Where it begins.
+    pub(crate) fn pos(self) -> u64 {
+        u64::try_from(self.start).unwrap_or(0)
+    }
+
+    /// The position behind its last byte.
+    pub(crate) fn end(self) -> u64 {
+        u64::try_from(self.last).map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// As C has it.
+    pub(in crate::kernel) fn into_raw(self) -> (i64, i64) {
+        (self.start, self.last)
+    }
+}
+
+impl<T: FileSystemType> Inode<T> {
+    /// Writes what is dirty in the page cache, and waits until the device has it.
+    ///
+    /// # Errors
+    ///
+    /// That of a write that failed since somebody was last told.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No handle of the journal may be open, and no folio locked.
+    pub(crate) fn filemap_write_and_wait_range(&self, range: ByteRange) -> Result {
+        let (start, last) = range.into_raw();
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        to_result(unsafe { bindings::filemap_write_and_wait_range(self.i_mapping(), start, last) })
+    }
+
+    /// Removes from the page cache, and from all mappings, what is there of `range`.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if something is dirty, or else cannot be removed.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No handle of the journal may be open, and no folio locked.
+    pub(crate) fn invalidate_inode_pages2_range(&self, range: ByteRange) -> Result {
+        let (start, last) = range.into_raw();
+        // CAST: to a type of as many bits; positions are not negative.
+        let page = |pos: i64| pos as usize / PAGE_SIZE;
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        let err = unsafe {
+            bindings::invalidate_inode_pages2_range(self.i_mapping(), page(start), page(last))
+        };
+        to_result(err)
+    }
+}
+
+impl<T: FileSystemType> InodeExclusive<'_, T> {
+    /// Whether the file may have that size: the process's limit, the volume's, and no swap file.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG`, and the process gets `SIGXFSZ` if it is its own limit; `ETXTBSY`.
+    pub(crate) fn inode_newsize_ok(&self, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: Valid by the type invariants.
+        to_result(unsafe { bindings::inode_newsize_ok(self.inode().as_ptr(), size) })
+    }
+
+    /// Sets the size. What the page cache has is for the caller to take care of.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG` if no file can have it.
+    pub(crate) fn i_size_write(&self, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: Valid by the type invariants; the lock is held, as C wants it.
+        unsafe { bindings::i_size_write(self.inode().as_ptr(), size) };
+        Ok(())
+    }
+
+    /// Prepares the page with the old end of the file, `from`, for there being more behind it: the
+    /// size is `to` or larger already. A store to it faults again, so that its blocks are reserved.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the size is less than `to`.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Locks a folio.
+    pub(crate) fn pagecache_isize_extended(&self, from: u64, to: u64) -> Result {
+        if to > self.inode().i_size_read() {
+            return Err(EINVAL);
+        }
+        let from = i64::try_from(from).map_err(|_| EINVAL)?;
+        let to = i64::try_from(to).map_err(|_| EINVAL)?;
+        // SAFETY: Valid by the type invariants; the lock is held, as C wants it.
+        unsafe { bindings::pagecache_isize_extended(self.inode().as_ptr(), from, to) };
+        Ok(())
+    }
+}
+
+impl<T: FileSystemType> InvalidateExclusive<'_, T> {
+    /// Sets the size, and removes from the page cache, and from all mappings, what is behind it.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG` if no file can have it.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn truncate_setsize(&self, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: Valid by the type invariants; the locks that C wants are held.
+        unsafe { bindings::truncate_setsize(self.inode().as_ptr(), size) };
+        Ok(())
+    }
+
+    /// Removes from the page cache, and from all mappings, what is there of `range`; a part of a
+    /// page becomes zeroes.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn truncate_pagecache_range(&self, range: ByteRange) {
+        let (start, last) = range.into_raw();
+        // C takes -1 for all that there is, and adds to other numbers.
+        let last = if last == i64::MAX { -1 } else { last };
+        // SAFETY: Valid by the type invariants; the locks that C wants are held.
+        unsafe { bindings::truncate_pagecache_range(self.inode().as_ptr(), start, last) };
+    }
+}
