@@ -45,6 +45,7 @@ use ::kernel::{
 /// Operations on pages.
 struct Operations;
 
+#[vtable]
 impl address_space::Operations for Operations {
     type FileSystem = Stablefs;
 

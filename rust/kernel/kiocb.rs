@@ -6,6 +6,13 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
+mod write;
+
+pub(crate) use self::write::{
+    ReadyWrite,
+    Write, //
+};
+
 use super::{
     file::File,
     inode::Inode,
