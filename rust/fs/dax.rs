@@ -231,6 +231,7 @@ pub(super) fn read(read: kiocb::Read<'_, Stablefs>) -> Result<usize> {
 /// Operations on mappings of files.
 pub(super) struct VmOperations;
 
+#[vtable]
 impl vm::Operations for VmOperations {
     type FileSystem = Stablefs;
 
