@@ -12,6 +12,7 @@ mod direct_read;
 pub(super) mod ioend;
 mod read;
 mod report;
+mod write;
 
 pub(crate) use self::{
     direct_read::{
@@ -55,6 +56,17 @@ pub(crate) struct Flags(u32);
 impl Flags {
     /// To change what is there.
     pub(crate) const WRITE: Self = Self(bindings::IOMAP_WRITE);
+    /// To have zeroes there: a hole may stay one. Not with [`WRITE`](Self::WRITE).
+    #[expect(dead_code, reason = "used by writing, which comes next")]
+    pub(crate) const ZERO: Self = Self(bindings::IOMAP_ZERO);
+    /// For a store to a mapping.
+    #[expect(dead_code, reason = "used by writing, which comes next")]
+    pub(crate) const FAULT: Self = Self(bindings::IOMAP_FAULT);
+    /// To leave out the page cache.
+    pub(crate) const DIRECT: Self = Self(bindings::IOMAP_DIRECT);
+    /// To write over data only: `EAGAIN` if these are not written extents.
+    #[expect(dead_code, reason = "used by writing, which comes next")]
+    pub(crate) const OVERWRITE_ONLY: Self = Self(bindings::IOMAP_OVERWRITE_ONLY);
     /// By one who would rather be refused (`EAGAIN`) than wait.
     pub(crate) const NOWAIT: Self = Self(bindings::IOMAP_NOWAIT);
     /// For access to the memory that the data are in.
@@ -82,6 +94,9 @@ pub(crate) struct Mapping<'a> {
 pub(crate) enum Kind<'a> {
     /// Nothing, which reads as zeroes.
     Hole,
+    /// A promise that there will be room (delayed allocation): the data are in the page cache only.
+    #[expect(dead_code, reason = "used by writing, which comes next")]
+    Delalloc,
     /// Room, which reads as zeroes until it is written to.
     Unwritten(Addr<'a>),
     /// Data.
@@ -95,6 +110,21 @@ pub(crate) enum Addr<'a> {
     Bdev(BdevAddr),
     /// In memory: for [`Flags::DAX`], and only for it.
     Dax(DaxAddr<'a>),
+}
+
+/// What a writer finds, or has been given.
+#[derive(Clone, Copy)]
+pub(crate) struct WriteMapping<'a> {
+    /// What there is.
+    pub(crate) mapping: Mapping<'a>,
+    /// Whether it was reserved or allocated for this writer, all of it: of a reservation, what it
+    /// does not use is taken back; of written blocks, what it does not write to becomes zeroes.
+    pub(crate) is_new: bool,
+    /// Whether the journal has to be written for the data to be found, so that it does not do to
+    /// write just them for `O_DSYNC`. That may be for what is changed at the end of the write only.
+    pub(crate) is_dirty: bool,
+    /// Tells this mapping from one after a change: a number of the filesystem's choice.
+    pub(crate) validity_cookie: u64,
 }
 
 /// Operations on mappings, as C's `struct iomap_ops`.
@@ -130,6 +160,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// May sleep.
     fn end_io(read: &FailedRead<'_, Self::FileSystem>) -> Error;
 }
+
 struct OperationsTable<U>(PhantomData<U>);
 
 impl<U: Operations> OperationsTable<U> {
@@ -157,62 +188,93 @@ impl<U: Operations> OperationsTable<U> {
             let len = u64::try_from(len).map_err(|_| EINVAL)?;
             let flags = Flags(flags);
             let mapping = U::iomap_begin(inode, pos, len, flags)?;
-            // C warns of such a mapping, and goes on with it.
-            let skipped = pos.checked_sub(mapping.pos).ok_or(EIO)?;
-            if skipped < mapping.len {
-                Self::to_raw(inode, &mapping, flags)
-            } else {
-                Err(EIO)
-            }
+            to_raw::<U>(inode, pos, &mapping, flags)
         };
         ret::int(mapping().map(|mapping| {
             // SAFETY: Valid for writes by the contract of this function.
             unsafe { iomap.write(mapping) }
         }))
     }
+}
 
-    fn to_raw(
-        inode: &Inode<U::FileSystem>,
-        mapping: &Mapping<'_>,
-        flags: Flags,
-    ) -> Result<bindings::iomap> {
-        let (kind, addr) = match mapping.kind {
-            Kind::Hole => (bindings::IOMAP_HOLE, None),
-            Kind::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, Some(addr)),
-            Kind::Written(addr) => (bindings::IOMAP_MAPPED, Some(addr)),
-        };
-        let mut iomap = bindings::iomap {
-            // CAST: one of the kinds above, all less than 2^16.
-            type_: kind as u16,
-            offset: i64::try_from(mapping.pos).map_err(|_| EIO)?,
-            length: mapping.len,
-            // CAST: all bits of C's macro are set, which bindgen takes for an `int`.
-            addr: bindings::IOMAP_NULL_ADDR as u64,
-            ..pin_init::zeroed()
-        };
-        match (addr, flags.contains(Flags::DAX)) {
-            (None, _) => {}
-            (Some(Addr::Bdev(addr)), false) => iomap.addr = addr.0,
-            (Some(Addr::Dax(addr)), true) => {
-                // CAST: to a type of as many bits.
-                if mapping.pos % PAGE_SIZE as u64 != 0 {
-                    return Err(EIO);
-                }
-                iomap.addr = addr.get(mapping.len).ok_or(EIO)?;
-                iomap.dax_dev = addr.device().as_ptr();
-            }
-            (Some(_), _) => return Err(EIO),
-        }
-        if !flags.contains(Flags::DAX) {
-            let sb = inode.sb();
-            iomap.bdev = sb.bdev();
-            if U::verifier(sb).is_some() {
-                // CAST: less than 2^16.
-                iomap.flags = bindings::IOMAP_F_INTEGRITY as u16;
-            }
-        }
-        Ok(iomap)
+/// A mapping of what is at `pos` as C wants it.
+fn to_raw<U: Operations>(
+    inode: &Inode<U::FileSystem>,
+    pos: u64,
+    mapping: &Mapping<'_>,
+    flags: Flags,
+) -> Result<bindings::iomap> {
+    // C warns of such a mapping, and goes on with it.
+    let skipped = pos.checked_sub(mapping.pos).ok_or(EIO)?;
+    if skipped >= mapping.len {
+        return Err(EIO);
     }
+    let (kind, addr) = match mapping.kind {
+        Kind::Hole => (bindings::IOMAP_HOLE, None),
+        Kind::Delalloc => (bindings::IOMAP_DELALLOC, None),
+        Kind::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, Some(addr)),
+        Kind::Written(addr) => (bindings::IOMAP_MAPPED, Some(addr)),
+    };
+    let mut iomap = bindings::iomap {
+        // CAST: one of the kinds above, all less than 2^16.
+        type_: kind as u16,
+        offset: i64::try_from(mapping.pos).map_err(|_| EIO)?,
+        length: mapping.len,
+        // CAST: all bits of C's macro are set, which bindgen takes for an `int`.
+        addr: bindings::IOMAP_NULL_ADDR as u64,
+        ..pin_init::zeroed()
+    };
+    match (addr, flags.contains(Flags::DAX)) {
+        (None, _) => {}
+        (Some(Addr::Bdev(addr)), false) => iomap.addr = addr.0,
+        (Some(Addr::Dax(addr)), true) => {
+            // CAST: to a type of as many bits.
+            if mapping.pos % PAGE_SIZE as u64 != 0 {
+                return Err(EIO);
+            }
+            iomap.addr = addr.get(mapping.len).ok_or(EIO)?;
+            iomap.dax_dev = addr.device().as_ptr();
+        }
+        (Some(_), _) => return Err(EIO),
+    }
+    if !flags.contains(Flags::DAX) {
+        let sb = inode.sb();
+        iomap.bdev = sb.bdev();
+        if U::verifier(sb).is_some() {
+            // CAST: less than 2^16.
+            iomap.flags = bindings::IOMAP_F_INTEGRITY as u16;
+        }
+    }
+    Ok(iomap)
+}
+
+/// As [`to_raw`], for a writer.
+fn to_raw_for_write<U: Operations>(
+    inode: &Inode<U::FileSystem>,
+    pos: u64,
+    mapping: &WriteMapping<'_>,
+    flags: Flags,
+) -> Result<bindings::iomap> {
+    let is_nowhere = match mapping.mapping.kind {
+        Kind::Hole => true,
+        Kind::Delalloc => flags.contains(Flags::DIRECT),
+        Kind::Unwritten(_) | Kind::Written(_) => false,
+    };
+    // C warns, or loses what is written there.
+    if is_nowhere && flags.contains(Flags::WRITE) {
+        return Err(EIO);
+    }
+    let mut iomap = to_raw::<U>(inode, pos, &mapping.mapping, flags)?;
+    let mut set = |is_set, flag: u32| {
+        if is_set {
+            // CAST: less than 2^16.
+            iomap.flags |= flag as u16;
+        }
+    };
+    set(mapping.is_new, bindings::IOMAP_F_NEW);
+    set(mapping.is_dirty, bindings::IOMAP_F_DIRTY);
+    iomap.validity_cookie = mapping.validity_cookie;
+    Ok(iomap)
 }
 
 /// What verifies the reads of an inode.
