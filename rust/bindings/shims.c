@@ -371,6 +371,17 @@ void stablefs_shim_inode_unlock_shared(struct inode *inode)
 	inode_unlock_shared(inode);
 }
 
+/* The first ioend of a list, which it is not in any more; or NULL. */
+struct iomap_ioend *stablefs_shim_ioend_list_pop(struct list_head *list)
+{
+	struct iomap_ioend *ioend;
+
+	ioend = list_first_entry_or_null(list, struct iomap_ioend, io_list);
+	if (ioend)
+		list_del_init(&ioend->io_list);
+	return ioend;
+}
+
 /* The first byte that a write from pos on has left as it was, and its block with it. */
 loff_t stablefs_shim_iomap_last_written_block(struct inode *inode, loff_t pos,
 					      ssize_t written)

@@ -38,6 +38,11 @@ pub(crate) fn enametoolong() -> Error {
     new(bindings::ENAMETOOLONG)
 }
 
+/// This has to go through the page cache (`ENOTBLK`, as iomap has it).
+pub(crate) fn enotblk() -> Error {
+    new(bindings::ENOTBLK)
+}
+
 /// Data do not match their protection information (`EILSEQ`, as the block layer has it).
 pub(crate) fn eilseq() -> Error {
     new(bindings::EILSEQ)

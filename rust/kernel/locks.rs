@@ -8,6 +8,7 @@
 mod exclusive;
 
 pub(crate) use self::exclusive::{
+    Held,
     InodeExclusive,
     InodeLock,
     InvalidateExclusive, //

@@ -137,12 +137,16 @@ impl<T: FileSystemType> InodeExclusive<'_, T> {
         to_result(unsafe { bindings::inode_newsize_ok(self.inode().as_ptr(), size) })
     }
 
-    /// Sets the size. What the page cache has is for the caller to take care of.
+    /// Moves the end of the file further. What the page cache has there is for the caller to take
+    /// care of.
     ///
     /// # Errors
     ///
-    /// `EFBIG` if no file can have it.
+    /// `EFBIG` if no file can have that size; `EINVAL` if the file is larger.
     pub(crate) fn i_size_write(&self, size: u64) -> Result {
+        if size < self.inode().i_size_read() {
+            return Err(EINVAL);
+        }
         let size = i64::try_from(size).map_err(|_| EFBIG)?;
         // SAFETY: Valid by the type invariants; the lock is held, as C wants it.
         unsafe { bindings::i_size_write(self.inode().as_ptr(), size) };

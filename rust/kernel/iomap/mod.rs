@@ -5,14 +5,21 @@
 //! The filesystem answers one question, [`Operations::iomap_begin`], with a value. All of reading,
 //! seeking and reporting is C's, in the functions here.
 //!
+//! Those who write ask more, each a question of their own: into the page cache
+//! ([`WriteOperations`](write::WriteOperations)), from there to the device
+//! ([`WritebackOperations`](writeback::WritebackOperations)), and past the page cache
+//! ([`DirectWriteOperations`](direct_write::DirectWriteOperations)).
+//!
 //! C header: [include/linux/iomap.h](srctree/include/linux/iomap.h), manual:
 //! [Documentation/filesystems/iomap/](srctree/Documentation/filesystems/iomap/index.rst)
 
 mod direct_read;
+pub(crate) mod direct_write;
 pub(super) mod ioend;
 mod read;
 mod report;
-mod write;
+pub(crate) mod write;
+pub(crate) mod writeback;
 
 pub(crate) use self::{
     direct_read::{

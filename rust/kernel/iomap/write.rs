@@ -35,7 +35,6 @@ use core::marker::PhantomData;
 
 /// Operations on mappings for who changes the page cache, as C's `struct iomap_ops` and
 /// `struct iomap_write_ops`.
-#[vtable]
 pub(crate) trait WriteOperations: Operations {
     /// What is at `pos` for `len` bytes or fewer, after it has been reserved or allocated if there
     /// was nothing: a hole is an answer only without [`Flags::WRITE`], to [`Flags::ZERO`].
