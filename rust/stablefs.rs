@@ -9,11 +9,12 @@
 //! | [`fs`] | the filesystem: policy | `kernel`, `extent_map`, `ondisk` |
 //! | [`kernel`] | safe abstractions over C subsystems | `bindings` |
 //! | [`extent_map`] | what is known of where a file's blocks are, as values | `ondisk` |
+//! | [`extent_tree`] | changes of the trees that tell it on the disk | `ondisk` |
 //! | [`ondisk`] | the ext4 format as values | nobody |
 //! | [`bindings`] | C declarations and shims | C |
 //!
-//! [`kernel`] and [`bindings`] hold all `unsafe` code. [`ondisk`] and [`extent_map`] are Cargo
-//! crates, too, whose tests run on the host.
+//! [`kernel`] and [`bindings`] hold all `unsafe` code. [`ondisk`], [`extent_map`] and [`extent_tree`]
+//! are Cargo crates, too, whose tests run on the host.
 //!
 //! The kernel's own Rust crate has the name of one of these modules. A path says which is meant:
 //! `::kernel` is the crate, `crate::kernel` the module.
@@ -23,6 +24,7 @@
 #[allow(unsafe_code)]
 mod bindings;
 pub mod extent_map;
+pub mod extent_tree;
 mod fs;
 #[allow(unsafe_code)]
 mod kernel;
