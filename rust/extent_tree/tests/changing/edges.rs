@@ -323,6 +323,23 @@ fn what_is_appended_touches_little() {
 }
 
 #[test]
+fn a_hole_behind_a_full_leaf_does_not_take_a_leaf_each_time() {
+    let mut store = scattered(84);
+    insert(&mut store, (2000, 2001, FAR, WRITTEN)).unwrap();
+    assert_eq!(
+        store.leaves().iter().map(Vec::len).collect::<Vec<_>>(),
+        [84, 1]
+    );
+    for n in (100..140).rev() {
+        insert(&mut store, (10 * n, 10 * n + 1, FAR, WRITTEN)).unwrap();
+    }
+    assert_eq!(
+        store.leaves().iter().map(Vec::len).collect::<Vec<_>>(),
+        [42, 82, 1]
+    );
+}
+
+#[test]
 fn the_first_block_of_a_tree_changes_all_keys() {
     let mut store = store(&[]);
     for n in (100..100 + 800).rev() {
