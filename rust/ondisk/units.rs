@@ -124,6 +124,8 @@ pub struct BlockSize(NonZeroU32);
 impl BlockSize {
     /// The largest `s_log_block_size` that is supported.
     pub(super) const MAX_LOG: u32 = 2;
+    /// Bytes of the largest block.
+    pub(super) const MAX_LEN: usize = 1024 << Self::MAX_LOG;
 
     /// From the form it has in the superblock, 2^(10 + `log`) bytes.
     pub(super) fn from_log(log: u32) -> Option<Self> {
