@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which blocks to take, as values.
+//! Which blocks and inodes to take, as values.
 //!
 //! [searched](Search) for from group to group → claimed, as others may
 //! search at the same time → set in the bitmap, and the descriptor [changed](usage)
@@ -27,6 +27,7 @@
 mod bitmap;
 mod geometry;
 mod held;
+mod inodes;
 mod probe;
 mod search;
 mod summary;
@@ -54,6 +55,11 @@ pub use held::{
     Ranges,
     Swept,
     Why, //
+};
+pub use inodes::{
+    find_inode,
+    InodeSearch,
+    Kind, //
 };
 pub use probe::{
     Look,

@@ -5,5 +5,6 @@
 mod bitmap;
 mod growth;
 mod held;
+mod inodes;
 mod search;
 mod volume;
