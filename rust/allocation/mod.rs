@@ -2,12 +2,13 @@
 
 //! Which blocks and inodes to take, as values.
 //!
-//! [searched](Search) for from group to group → claimed, as others may
+//! room [promised](Space) → [searched](Search) for from group to group → claimed, as others may
 //! search at the same time → set in the bitmap, and the descriptor [changed](usage)
 //!
 //! [`Bitmap`] is what a group's block says; [`Ranges`] are what is free there, and still not to be
 //! taken; a [`Summary`] says of each group whether it is worth a look. A [`Window`] keeps blocks
-//! before a growing file free for it.
+//! before a growing file free for it. A [`Plan`] has as many blocks reserved for the nodes of an
+//! extent tree as it can need.
 //!
 //! Nothing here reads, locks, allocates or frees: memory is lent, and a search says which bitmap it
 //! wants to see next. Volumes with `bigalloc` are not written, so they have no [`Geometry`].
@@ -28,8 +29,10 @@ mod bitmap;
 mod geometry;
 mod held;
 mod inodes;
+mod nodes;
 mod probe;
 mod search;
+mod space;
 mod summary;
 pub mod usage;
 mod window;
@@ -61,6 +64,10 @@ pub use inodes::{
     InodeSearch,
     Kind, //
 };
+pub use nodes::{
+    Plan,
+    Shape, //
+};
 pub use probe::{
     Look,
     Probe, //
@@ -70,6 +77,12 @@ pub use search::{
     Request,
     Search,
     PROBES, //
+};
+pub use space::{
+    Kept,
+    NoSpace,
+    Space,
+    Who, //
 };
 pub use summary::{
     Sum,

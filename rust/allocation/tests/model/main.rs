@@ -7,4 +7,5 @@ mod growth;
 mod held;
 mod inodes;
 mod search;
+mod space;
 mod volume;
