@@ -6,7 +6,7 @@
 //!
 //! | module | what it is | knows |
 //! | --- | --- | --- |
-//! | [`fs`] | the filesystem: policy | `kernel`, `allocation`, `extent_map`, `ondisk` |
+//! | [`fs`] | the filesystem: policy | `kernel`, `allocation`, `extent_map`, `extent_tree`, `ondisk` |
 //! | [`kernel`] | safe abstractions over C subsystems | `bindings` |
 //! | [`allocation`] | which blocks and inodes to take, as values | `ondisk` |
 //! | [`extent_map`] | what is known of where a file's blocks are, as values | `ondisk` |
@@ -14,9 +14,9 @@
 //! | [`ondisk`] | the ext4 format as values | nobody |
 //! | [`bindings`] | C declarations and shims | C |
 //!
-//! [`kernel`] and [`bindings`] hold all `unsafe` code. [`ondisk`], [`extent_map`] and [`extent_tree`]
-//! [`kernel`] and [`bindings`] hold all `unsafe` code. [`ondisk`], [`allocation`] and [`extent_map`]
-//! are Cargo crates, too, whose tests run on the host.
+//! [`kernel`] and [`bindings`] hold all `unsafe` code. What is in values only, [`ondisk`],
+//! [`allocation`], [`extent_map`] and [`extent_tree`], are Cargo crates, too, whose tests run on the
+//! host.
 //!
 //! The kernel's own Rust crate has the name of one of these modules. A path says which is meant:
 //! `::kernel` is the crate, `crate::kernel` the module.
