@@ -536,6 +536,11 @@ void stablefs_shim_sb_end_pagefault(struct super_block *sb)
 	sb_end_pagefault(sb);
 }
 
+void stablefs_shim_sb_end_intwrite(struct super_block *sb)
+{
+	sb_end_intwrite(sb);
+}
+
 /* The block, if it is in memory and up to date. */
 struct buffer_head *stablefs_shim_sb_find_get_block_uptodate(struct super_block *sb,
 							     sector_t block)
@@ -557,6 +562,11 @@ struct buffer_head *stablefs_shim_sb_getblk(struct super_block *sb, sector_t blo
 void stablefs_shim_sb_start_pagefault(struct super_block *sb)
 {
 	sb_start_pagefault(sb);
+}
+
+void stablefs_shim_sb_start_intwrite(struct super_block *sb)
+{
+	sb_start_intwrite(sb);
 }
 
 /* A function only in a kernel that can have security modules. */

@@ -24,7 +24,7 @@ use super::{
         At,
         MetaBlock, //
     },
-    namei, symlink,
+    namei, orphan, symlink,
     transaction::{
         self,
         Transaction, //
@@ -115,6 +115,7 @@ struct Disk {
     inode: ondisk::Inode,
     /// The last transaction that changed it.
     tid: Option<Tid>,
+    orphan: Option<orphan::Place>,
 }
 
 impl InodeInfo {
@@ -122,7 +123,7 @@ impl InodeInfo {
     pub(super) fn new(inode: ondisk::Inode) -> impl PinInit<Self> {
         pin_init!(Self {
             ino: inode.ino(),
-            disk <- new_spinlock!(Disk { inode, tid: None }, "stablefs::disk"),
+            disk <- new_spinlock!(Disk { inode, tid: None, orphan: None }, "stablefs::disk"),
             changing <- new_mutex!((), "stablefs::changing"),
             extent_map: SetOnce::new(),
             unreadable: Unreadable::new(),
@@ -140,6 +141,16 @@ impl Inode {
     /// What the disk says of the inode, or will once the journal is replayed.
     pub(super) fn disk(&self) -> ondisk::Inode {
         self.data().disk.lock().inode
+    }
+
+    /// Where it is noted as an orphan, for [`orphan`](super::orphan).
+    pub(super) fn orphan(&self) -> Option<orphan::Place> {
+        self.data().disk.lock().orphan
+    }
+
+    /// Has [`orphan`](Self::orphan) say so.
+    pub(super) fn set_orphan(&self, place: Option<orphan::Place>) {
+        self.data().disk.lock().orphan = place;
     }
 
     /// The last transaction that changed the inode on the disk.
@@ -216,6 +227,23 @@ impl crate::kernel::inode::Operations for InodeOperations {
 ///
 /// Sleeps.
 pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
+    iget_if(sb, ino, |disk| disk.links() > 0)
+}
+
+/// The inode of that number, which is noted as an orphan.
+///
+/// # Errors
+///
+/// Those of [`iget`].
+pub(super) fn iget_orphan(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
+    iget_if(sb, ino, |_| true)
+}
+
+fn iget_if(
+    sb: &SuperBlock,
+    ino: Ino,
+    wanted: impl FnOnce(&ondisk::Inode) -> bool,
+) -> Result<ARef<Inode>> {
     let new = match sb.iget_locked(ino.get())? {
         Got::Old(inode) => return Ok(inode),
         Got::New(new) => new,
@@ -223,7 +251,7 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
     let bytes = read_bytes(sb, ino)?;
     let disk = ondisk::Inode::parse::<KernelCrc32c>(sb.volume(), ino, &bytes)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?
-        .filter(|disk| disk.links() > 0)
+        .filter(wanted)
         .ok_or(errno::estale())?;
     let params = params(sb, &disk)?;
     Ok(new.fill(params, InodeInfo::new(disk)))
@@ -264,6 +292,17 @@ pub(super) fn update(
     known.inode = disk;
     known.tid = Some(tid);
     Ok(())
+}
+
+/// Has [`update`] not fail but for a journal that has been given up.
+///
+/// # Errors
+///
+/// Those of [`update`].
+pub(super) fn prepare(transaction: &Transaction<'_>, inode: &Inode) -> Result {
+    let ino = inode.ino();
+    let place = place_of(inode.sb(), ino)?;
+    transaction.prepare(At::block(ino, place.pblk), place)
 }
 
 /// What [`update`] changes.

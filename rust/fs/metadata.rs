@@ -153,6 +153,12 @@ pub(super) struct MetaBlock {
     bytes: KVec<u8>,
 }
 
+impl AsRef<[u8]> for MetaBlock {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl MetaBlock {
     /// Reads block `pblk`, which has to be one of the volume, and which `ino` says is its own.
     pub(super) fn read(sb: &SuperBlock, ino: Ino, pblk: Pblk) -> Result<Self> {

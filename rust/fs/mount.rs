@@ -125,11 +125,13 @@ impl fs_context::FillSuper for Stablefs {
         let params = params(&volume);
         let sb = sb.fill(&params, volume)?;
         if !sb.sb_rdonly() {
-            writing::open(&sb).map_err(|refusal| {
-                log::err(&sb, format_args!("{refusal}"));
-                fc.errorfc(format_args!("{refusal}"));
-                refusal.errno()
-            })?;
+            writing::open(&sb)
+                .and_then(|()| writing::recover(&sb))
+                .map_err(|refusal| {
+                    log::err(&sb, format_args!("{refusal}"));
+                    fc.errorfc(format_args!("{refusal}"));
+                    refusal.errno()
+                })?;
         }
         let root = root(&sb)
             .and_then(|root| sb.d_make_root(root))
@@ -211,6 +213,7 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
     fc.set_posix_acl(options.acl());
     if fc.wants_write() {
         writing::open(sb)?;
+        writing::recover(sb)?;
     } else if fc.wants_read_only() {
         // The VFS has written everything, and lets nobody write.
         let _ = writing::close(sb);

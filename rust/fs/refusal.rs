@@ -62,6 +62,10 @@ pub(super) enum Refusal {
     Scattered,
     /// The inode with the journal is not one that a journal can have.
     JournalInode { ino: Ino, broken: Broken },
+    /// The inode with the orphan file is not one that it can have.
+    OrphanFile { ino: Ino, broken: Broken },
+    /// What was left to be deleted or cut could not be.
+    Orphans(Error),
     /// There is not enough memory.
     NoMemory,
 }
@@ -78,6 +82,8 @@ impl Refusal {
             Self::Truncated { .. } | Self::Overlap { .. } => errno::efscorrupted(),
             Self::Group { fault, .. } => fault.errno(),
             Self::JournalInode { broken, .. } => broken.errno(),
+            Self::OrphanFile { broken, .. } => broken.errno(),
+            Self::Orphans(error) => *error,
             Self::NoMemory => ENOMEM,
             Self::Journal(fault) => fault.errno(),
             // jbd2 has this one for most of what can be wrong with a journal.
@@ -147,6 +153,14 @@ impl fmt::Display for Refusal {
             Self::JournalInode { ino, broken } => {
                 write!(f, "the journal, inode {}: {broken}", ino.get())
             }
+            Self::OrphanFile { ino, broken } => {
+                write!(f, "the orphan file, inode {}: {broken}", ino.get())
+            }
+            Self::Orphans(error) => write!(
+                f,
+                "what was being deleted cannot be: error {}; run e2fsck",
+                error.to_errno()
+            ),
             Self::NoMemory => f.write_str("not enough memory"),
             Self::BlockSize { block_len } => {
                 write!(

@@ -3,9 +3,8 @@
 //! What a mounted volume does.
 
 use super::{
-    dax,
+    evict,
     inode,
-    map,
     volume::{
         Uuid,
         Volume, //
@@ -41,8 +40,7 @@ const MAX_KEPT: u64 = 4096;
 #[vtable]
 impl super_block::Operations for Stablefs {
     fn evict_inode(inode: &Inode) {
-        dax::evict(inode);
-        map::evict(inode);
+        evict::evict_inode(inode);
     }
 
     fn dirty_inode(inode: &Inode) {

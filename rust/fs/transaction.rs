@@ -169,6 +169,30 @@ impl<'a> Transaction<'a> {
         self.handle.revoke(self.sb, addr)
     }
 
+    /// Gives the journal up, because something was left half done.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(super) fn abort(&self, error: Error) {
+        if let Some(journal) = self.sb.journal() {
+            journal.abort(error);
+        }
+    }
+
+    /// Asks for the right to change a block, to be asked for again with [`edit_part`](Self::edit_part),
+    /// which cannot fail for want of memory then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`edit`](Self::edit).
+    pub(super) fn prepare(&self, at: At, place: InBlock) -> Result {
+        let addr = metadata::addr(self.sb.volume(), place.pblk, place.start)?;
+        let buffer = Buffer::sb_bread(self.sb, addr)
+            .map_err(|error| metadata::unreadable(self.sb, at, error))?;
+        self.handle.get_write_access(buffer).map(drop)
+    }
+
     /// Stops the handle.
     ///
     /// # Errors
@@ -184,6 +208,12 @@ pub(super) struct Edit<'t> {
     access: Access<'t, 't>,
     addr: BdevAddr,
     bytes: KVec<u8>,
+}
+
+impl AsRef<[u8]> for Edit<'_> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Edit<'_> {

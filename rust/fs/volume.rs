@@ -7,6 +7,7 @@ use super::{
     groups::Groups,
     map::Maps,
     options::Options,
+    orphan::Orphans,
     recovery::Settled,
     zones::Zones,
     SuperBlock, //
@@ -19,7 +20,10 @@ use crate::{
     },
     ondisk, //
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    sync::SetOnce, //
+};
 use core::{
     fmt,
     ops::Deref, //
@@ -33,6 +37,7 @@ pub(crate) struct Volume {
     maps: Registration<Maps>,
     dax: Dax,
     verifier: Option<Verifier>,
+    orphans: SetOnce<Pin<KBox<Orphans>>>,
 }
 
 impl Volume {
@@ -52,6 +57,7 @@ impl Volume {
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
+            orphans: SetOnce::new(),
             superblock,
             options,
             groups,
@@ -82,6 +88,16 @@ impl Volume {
     /// What is known of where the blocks of files are.
     pub(super) fn maps(&self) -> &Maps {
         &self.maps
+    }
+
+    /// The orphan file, of a volume that is or was written.
+    pub(super) fn orphans(&self) -> Option<&Orphans> {
+        self.orphans.as_ref().map(|orphans| &**orphans)
+    }
+
+    /// Has [`orphans`](Self::orphans) tell of the file.
+    pub(super) fn set_orphans(&self, orphans: Pin<KBox<Orphans>>) {
+        self.orphans.populate(orphans);
     }
 
     /// The mount options in force.

@@ -11,6 +11,10 @@
 
 use super::{
     journal::Journal,
+    orphan::{
+        self,
+        Orphans, //
+    },
     refusal::Refusal,
     superblock::Read,
     SuperBlock, //
@@ -63,7 +67,19 @@ pub(super) fn open(sb: &SuperBlock) -> Result<(), Refusal> {
         Some(journal) if journal.is_aborted() => return Err(Refusal::Aborted),
         Some(_) => (),
     }
+    if sb.volume().orphans().is_none() {
+        sb.volume().set_orphans(Orphans::new(sb)?);
+    }
     set_open(sb, true)
+}
+
+/// Does what was left to be done before the volume was opened.
+///
+/// # Context
+///
+/// As [`open`], which has been called.
+pub(super) fn recover(sb: &SuperBlock) -> Result<(), Refusal> {
+    orphan::recover(sb).map_err(Refusal::Orphans)
 }
 
 /// Keeps the journal with the superblock, ready for the first handle.
@@ -115,12 +131,14 @@ pub(super) fn close(sb: &SuperBlock) -> Result {
 
 fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
     let now = ktime_get_real_seconds();
+    // Those that are noted while the volume is closed could not be deleted.
+    let is_empty = matches!(orphan::is_empty(sb), Ok(true));
     let orphan_file = sb.volume().features().compat.contains(Compat::ORPHAN_FILE);
     Read::again(sb)?.update(
         sb,
         &Update {
             needs_recovery: Some(open),
-            orphan_present: orphan_file.then_some(open),
+            orphan_present: (orphan_file && (open || is_empty)).then_some(open),
             mounted: open.then_some(now),
             written: Some(now),
             ..Update::default()

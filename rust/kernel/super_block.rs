@@ -418,6 +418,18 @@ impl<T: FileSystemType> SuperBlock<T> {
         }
     }
 
+    /// Keeps the volume from being frozen while something is written that no system call asked for.
+    ///
+    /// # Context
+    ///
+    /// Sleeps as long as the volume is frozen.
+    pub(crate) fn sb_start_intwrite(&self) -> Intwrite<'_> {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::sb_start_intwrite(self.as_ptr()) };
+        // INVARIANT: Started just now.
+        Intwrite(self)
+    }
+
     /// The inode of that number: from memory, or a new one to be filled.
     ///
     /// # Errors
@@ -434,6 +446,21 @@ impl<T: FileSystemType> SuperBlock<T> {
         // SAFETY: C returned a reference to an inode of this superblock: new and locked, or
         // unlocked by the thread that filled it, or failed to.
         unsafe { inode::Got::from_raw(inode) }
+    }
+}
+
+/// Something is written that no system call asked for.
+///
+/// # Invariants
+///
+/// This value has called `sb_start_intwrite()`.
+#[must_use = "the volume can be frozen when this is dropped"]
+pub(crate) struct Intwrite<'a>(&'a OnDevice);
+
+impl Drop for Intwrite<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Started by the type invariants.
+        unsafe { bindings::sb_end_intwrite(self.0.as_ptr()) };
     }
 }
 

@@ -45,7 +45,10 @@ use crate::{
 };
 use ::kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        MutexGuard, //
+    },
 };
 use core::ops::ControlFlow;
 
@@ -72,6 +75,32 @@ pub(super) fn lookup(inode: &Inode, lblk: Lblk) -> Result<Mapping> {
 /// Any but that of interrupts.
 pub(super) fn lookup_cached(inode: &Inode, lblk: Lblk) -> Option<Mapping> {
     inode.extent_map().as_ref()?.lookup(lblk)
+}
+
+/// Keeps others from reading and changing the tree of a file, for one who changes it.
+pub(super) fn change(inode: &Inode) -> Result<Changing<'_>> {
+    let _nofs = NofsScope::memalloc_nofs_save();
+    let maps = inode.sb().volume().maps();
+    let map = maps.map_of(inode)?;
+    Ok(Changing {
+        maps,
+        map,
+        _loading: map.loading(),
+    })
+}
+
+/// The right to change the tree of a file.
+pub(super) struct Changing<'a> {
+    maps: &'a Maps,
+    map: &'a ExtentMap,
+    _loading: MutexGuard<'a, ()>,
+}
+
+impl Changing<'_> {
+    /// The tree has changed.
+    pub(super) fn forget(self) {
+        self.maps.evict(self.map);
+    }
 }
 
 /// Forgets all of an inode that nobody uses any more.

@@ -313,6 +313,11 @@ impl<T: FileSystemType> Inode<T> {
         size as u64
     }
 
+    /// Whether it is a regular file.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.is(bindings::S_IFREG)
+    }
+
     /// Whether it is a directory.
     pub(crate) fn is_dir(&self) -> bool {
         self.is(bindings::S_IFDIR)
