@@ -54,6 +54,7 @@ use crate::{
             Tid, //
         },
         log,
+        mnt_idmapping::Idmap,
         posix_acl::{
             self,
             PosixAcl, //
@@ -143,6 +144,13 @@ impl Inode {
         self.data().disk.lock().inode
     }
 
+    /// Held to change the inode on the disk, and to read from there what may be changing. Nothing is
+    /// allocated then that memory reclaim would call a filesystem for, as that starts handles, and who
+    /// has one may wait for this.
+    pub(super) fn changing(&self) -> &Mutex<()> {
+        &self.data().changing
+    }
+
     /// Where it is noted as an orphan, for [`orphan`](super::orphan).
     pub(super) fn orphan(&self) -> Option<orphan::Place> {
         self.data().disk.lock().orphan
@@ -206,6 +214,15 @@ impl crate::kernel::inode::Operations for InodeOperations {
 
     fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         attr::setattr(attr)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        acl: Option<&PosixAcl>,
+        acl_type: posix_acl::Type,
+    ) -> Result {
+        acl::set(idmap, inode, acl, acl_type)
     }
 
     fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {
@@ -274,16 +291,37 @@ pub(super) fn update(
     inode: &Inode,
     change: impl FnOnce(&mut Fields),
 ) -> Result {
+    update_whole(transaction, inode, |fields, _| {
+        change(fields);
+        Ok(())
+    })
+}
+
+/// As [`update`], of all bytes of the inode: those behind the fields are extended attributes. What
+/// `change` changes elsewhere, those see together with it who hold [`changing`](Inode::changing).
+///
+/// # Errors
+///
+/// Those of [`update`], and of `change`. The inode has not changed then.
+///
+/// # Context
+///
+/// As [`update`].
+pub(super) fn update_whole(
+    transaction: &Transaction<'_>,
+    inode: &Inode,
+    change: impl FnOnce(&mut Fields, &mut [u8]) -> Result,
+) -> Result {
     let (sb, ino) = (inode.sb(), inode.ino());
     let volume = sb.volume();
     let place = place_of(sb, ino)?;
     let at = At::block(ino, place.pblk);
     let tid = transaction.tid()?;
-    let _changing = inode.data().changing.lock();
+    let _changing = inode.changing().lock();
     let mut edit = transaction.edit_part(at, place)?;
     let mut fields = inode.disk().fields();
     attr::from_vfs(inode, &mut fields);
-    change(&mut fields);
+    change(&mut fields, edit.bytes_mut())?;
     let disk = fields
         .encode::<KernelCrc32c>(volume, ino, edit.bytes_mut())
         .ok_or_else(|| transaction::bug(sb, at, "an inode that cannot be encoded"))?;

@@ -32,6 +32,7 @@ use crate::{
             Locked, //
         },
         iomap::Fiemap,
+        mnt_idmapping::Idmap,
         posix_acl::{
             self,
             PosixAcl, //
@@ -90,6 +91,15 @@ impl inode::Operations for Operations {
 
     fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         attr::setattr(attr)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        acl: Option<&PosixAcl>,
+        acl_type: posix_acl::Type,
+    ) -> Result {
+        acl::set(idmap, inode, acl, acl_type)
     }
 
     fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {

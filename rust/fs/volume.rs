@@ -21,8 +21,12 @@ use crate::{
     ondisk, //
 };
 use ::kernel::{
+    new_mutex,
     prelude::*,
-    sync::SetOnce, //
+    sync::{
+        Mutex,
+        SetOnce, //
+    },
 };
 use core::{
     fmt,
@@ -38,6 +42,7 @@ pub(crate) struct Volume {
     dax: Dax,
     verifier: Option<Verifier>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
+    shared_xattrs: Pin<KBox<Mutex<()>>>,
 }
 
 impl Volume {
@@ -58,6 +63,7 @@ impl Volume {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
             orphans: SetOnce::new(),
+            shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
             groups,
@@ -98,6 +104,11 @@ impl Volume {
     /// Has [`orphans`](Self::orphans) tell of the file.
     pub(super) fn set_orphans(&self, orphans: Pin<KBox<Orphans>>) {
         self.orphans.populate(orphans);
+    }
+
+    /// Held to change a block of extended attributes that several inodes have.
+    pub(super) fn shared_xattrs(&self) -> &Mutex<()> {
+        &self.shared_xattrs
     }
 
     /// The mount options in force.
