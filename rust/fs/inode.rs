@@ -291,14 +291,16 @@ pub(super) fn update(
     inode: &Inode,
     change: impl FnOnce(&mut Fields),
 ) -> Result {
-    update_whole(transaction, inode, |fields, _| {
+    update_whole(transaction, inode, |fields, _, _| {
         change(fields);
         Ok(())
     })
 }
 
 /// As [`update`], of all bytes of the inode: those behind the fields are extended attributes. What
-/// `change` changes elsewhere, those see together with it who hold [`changing`](Inode::changing).
+/// `change` changes elsewhere, those see together with it who hold [`changing`](Inode::changing). What it
+/// returns lives until the inode has changed. If the inode is in the list of orphans, that is passed,
+/// locked.
 ///
 /// # Errors
 ///
@@ -307,21 +309,26 @@ pub(super) fn update(
 /// # Context
 ///
 /// As [`update`].
-pub(super) fn update_whole(
+pub(super) fn update_whole<T>(
     transaction: &Transaction<'_>,
     inode: &Inode,
-    change: impl FnOnce(&mut Fields, &mut [u8]) -> Result,
-) -> Result {
+    change: impl FnOnce(&mut Fields, &mut [u8], Option<&mut KVec<Ino>>) -> Result<T>,
+) -> Result<T> {
     let (sb, ino) = (inode.sb(), inode.ino());
     let volume = sb.volume();
     let place = place_of(sb, ino)?;
     let at = At::block(ino, place.pblk);
     let tid = transaction.tid()?;
     let _changing = inode.changing().lock();
+    let mut listed = orphan::lock_list(inode);
     let mut edit = transaction.edit_part(at, place)?;
     let mut fields = inode.disk().fields();
     attr::from_vfs(inode, &mut fields);
-    change(&mut fields, edit.bytes_mut())?;
+    if let Some((_, next)) = &listed {
+        fields.dtime = next.map_or(0, Ino::get);
+    }
+    let listed = listed.as_mut().map(|(inodes, _)| &mut **inodes);
+    let changed = change(&mut fields, edit.bytes_mut(), listed)?;
     let disk = fields
         .encode::<KernelCrc32c>(volume, ino, edit.bytes_mut())
         .ok_or_else(|| transaction::bug(sb, at, "an inode that cannot be encoded"))?;
@@ -329,7 +336,7 @@ pub(super) fn update_whole(
     let mut known = inode.data().disk.lock();
     known.inode = disk;
     known.tid = Some(tid);
-    Ok(())
+    Ok(changed)
 }
 
 /// Has [`update`] not fail but for a journal that has been given up.

@@ -299,7 +299,7 @@ fn write(
         (Some(_), None) => inode.inode_sub_bytes(block_len),
         _ => {}
     }
-    let written = inode::update_whole(transaction, inode, |fields, bytes| {
+    let written = inode::update_whole(transaction, inode, |fields, bytes, _| {
         xattr::encode_in_inode(disk, in_inode, bytes).ok_or_else(|| {
             let at = At::inode(inode.ino());
             transaction::bug(sb, at, "attributes that cannot be written")
