@@ -24,6 +24,10 @@ use ::kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Mutex,
         SetOnce, //
     },
@@ -43,6 +47,7 @@ pub(crate) struct Volume {
     verifier: Option<Verifier>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
     shared_xattrs: Pin<KBox<Mutex<()>>>,
+    has_errors: Atomic<bool>,
 }
 
 impl Volume {
@@ -63,6 +68,7 @@ impl Volume {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
             orphans: SetOnce::new(),
+            has_errors: Atomic::new(false),
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
@@ -109,6 +115,16 @@ impl Volume {
     /// Held to change a block of extended attributes that several inodes have.
     pub(super) fn shared_xattrs(&self) -> &Mutex<()> {
         &self.shared_xattrs
+    }
+
+    /// Whether broken metadata have been met while it was written.
+    pub(super) fn has_errors(&self) -> bool {
+        self.has_errors.load(Relaxed)
+    }
+
+    /// Has [`has_errors`](Self::has_errors) say so.
+    pub(super) fn set_has_errors(&self) {
+        self.has_errors.store(true, Relaxed);
     }
 
     /// The mount options in force.
