@@ -15,10 +15,7 @@ use super::{
         Allocator,
         Change, //
     },
-    metadata::{
-        self,
-        At, //
-    },
+    metadata,
     transaction::{
         self,
         Transaction, //
@@ -227,8 +224,11 @@ fn take(
         };
         let at = change.bitmap_at();
         if let Some(pblk) = sb.volume().zones().first_foreign(ino, blocks) {
-            let what = format_args!("block {} is free, and holds metadata of the volume", pblk.0);
-            return Err(metadata::corrupt(sb, at, what));
+            return Err(metadata::corrupt(
+                sb,
+                at,
+                format_args!("block {} is free, and holds metadata of the volume", pblk.0),
+            ));
         }
         let run = geometry.run(probe.group(), blocks);
         let usage = usage::without_blocks(&change.descriptor().usage(), run.len());
@@ -294,8 +294,11 @@ fn free_in(
         let at = change.bitmap_at();
         if let Err(WrongBit(bit)) = bitmap.clear(run) {
             let pblk = geometry.pblks(number, Run { start: bit, end: bit }).start;
-            let what = format_args!("block {} is to be freed, and is free", pblk.0);
-            return Err(metadata::corrupt(sb, at, what));
+            return Err(metadata::corrupt(
+                sb,
+                at,
+                format_args!("block {} is to be freed, and is free", pblk.0),
+            ));
         }
         let around = bitmap.around(run);
         let usage = usage::with_blocks(&change.descriptor().usage(), run.len())

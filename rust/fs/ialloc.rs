@@ -91,12 +91,13 @@ fn take(
     };
     let (at, descriptor) = (change.inode_bitmap_at(), change.descriptor());
     let bit = volume.index_in_group(ino);
-    let used = len.saturating_sub(descriptor.itable_unused());
-    let is_new = descriptor.flags().contains(Flags::INODE_UNINIT);
-    if bit > used || (is_new && bit > 0) {
+    if bit > descriptor.inodes_used(volume) {
         // Then those in between would count as used, and nobody knows what they are.
-        let what = format_args!("inode {} is free, and those before it were never used", ino.get());
-        return Err(metadata::corrupt(sb, at, what));
+        return Err(metadata::corrupt(
+            sb,
+            at,
+            format_args!("in use are inodes before {} that never were", ino.get()),
+        ));
     }
     let blocks = if descriptor.flags().contains(Flags::BLOCK_UNINIT) {
         Some(change.block_bitmap()?)

@@ -24,7 +24,6 @@ use crate::{
         Kept,
         NoSpace,
         Probe,
-        Ranges,
         Run,
         Space,
         Sum,
