@@ -4,7 +4,10 @@
 
 use super::{
     dax::Dax,
-    groups::Groups,
+    groups::{
+        Allocator,
+        Groups, //
+    },
     map::Maps,
     options::Options,
     orphan::Orphans,
@@ -29,6 +32,7 @@ use ::kernel::{
             Relaxed, //
         },
         Mutex,
+        Arc,
         SetOnce, //
     },
 };
@@ -95,6 +99,11 @@ impl Volume {
     /// What the group descriptors said together.
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// What is free.
+    pub(super) fn allocator(&self) -> &Arc<Allocator> {
+        &self.groups.allocator
     }
 
     /// What is known of where the blocks of files are.
