@@ -101,6 +101,10 @@ impl file::Operations for Operations {
         }
     }
 
+    fn fsync(file: &File, _range: ByteRange, _datasync: bool) -> Result {
+        inode::write_inode(file.inode(), true)
+    }
+
     fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {
         ioctl::ioctl(file, cmd, arg)
     }
