@@ -31,7 +31,6 @@ use crate::{
         vm, //
     },
     ondisk::{
-        self,
         inode::{
             Flags,
             Type, //

@@ -18,7 +18,10 @@
 
 use super::{
     htree,
-    inode::read_block,
+    inode::{
+        self,
+        read_block, //
+    },
     ioctl,
     metadata::{
         self,
@@ -39,6 +42,7 @@ use crate::{
             Whence, //
         },
         sort::sort_by_key,
+        truncate::ByteRange, //
     },
     ondisk::{
         dir::{

@@ -73,7 +73,6 @@ use crate::{
         },
         Blocks,
         Ino,
-        Lblk,
         RoCompat,
         Superblock, //
     },

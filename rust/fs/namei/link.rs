@@ -83,7 +83,7 @@ pub(super) fn unlink(dir: Locked<'_, Stablefs>, dentry: &Victim<'_, Stablefs>) -
 /// Takes away the name of a directory that is empty.
 pub(super) fn rmdir(dir: Locked<'_, Stablefs>, dentry: &Victim<'_, Stablefs>) -> Result {
     if !entries::is_empty(&dentry.inode())? {
-        return Err(ENOTEMPTY);
+        return Err(errno::enotempty());
     }
     remove(dir, dentry, || dec_count(dir))
 }

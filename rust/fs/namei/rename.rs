@@ -146,7 +146,7 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
     }
     let transaction = start(old, new_dir, entries::add_credits(&new_dir))?;
     let above = old.move_below(&transaction, new_dir)?;
-    let taken = |found: &Found| {
+    let taken = |found: &Found| -> Result<Edit<'_>> {
         let mut edit = transaction.edit(old.dir.ino(), found.pblk)?;
         entries::remove(old.dir, found, &mut edit, old.name)?;
         Ok(edit)
@@ -182,7 +182,7 @@ fn replace(
     let replaced = victim.inode();
     let found = lookup::named(new_dir, victim.name(), &replaced)?;
     if replaced.is_dir() && !entries::is_empty(&replaced)? {
-        return Err(ENOTEMPTY);
+        return Err(errno::enotempty());
     }
     let transaction = start(old, new_dir, link::CREDITS)?;
     let above = old.move_below(&transaction, new_dir)?;
