@@ -4,7 +4,10 @@
 
 use super::{
     dax::Dax,
-    groups::Groups,
+    groups::{
+        Allocator,
+        Groups, //
+    },
     map::Maps,
     options::Options,
     orphan::Orphans,
@@ -22,7 +25,10 @@ use crate::{
 };
 use ::kernel::{
     prelude::*,
-    sync::SetOnce, //
+    sync::{
+        Arc,
+        SetOnce, //
+    },
 };
 use core::{
     fmt,
@@ -83,6 +89,11 @@ impl Volume {
     /// What the group descriptors said together.
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// What is free.
+    pub(super) fn allocator(&self) -> &Arc<Allocator> {
+        &self.groups.allocator
     }
 
     /// What is known of where the blocks of files are.
