@@ -141,7 +141,11 @@ pub(super) fn free_inode(transaction: &Transaction<'_>, ino: Ino, was_dir: bool)
             return Err(metadata::corrupt(sb, at, what));
         }
         let usage = usage::with_inode(&change.descriptor().usage(), was_dir).ok_or_else(|| {
-            metadata::corrupt(sb, at, format_args!("a directory is freed, and there are none"))
+            metadata::corrupt(
+                sb,
+                at,
+                format_args!("a directory is freed, and there are none"),
+            )
         })?;
         change.finish(&usage, None, Some(inodes))?;
         group.count_inode(&usage, false, was_dir);

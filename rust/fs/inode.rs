@@ -427,44 +427,32 @@ fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> P
 ///
 /// `EFSCORRUPTED` if there is none; what reading says.
 pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
-    let sb = inode.sb();
+    MetaBlock::read(inode.sb(), inode.ino(), pblk_of(inode, lblk)?)
+}
+
+/// Where block `lblk` of a directory or a symbolic link is.
+///
+/// # Errors
+///
+/// Those of [`read_block`].
+pub(super) fn pblk_of(inode: &Inode, lblk: Lblk) -> Result<Pblk> {
     let pblk = match map::lookup(inode, lblk)? {
         Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
         _ => None,
     };
-    match pblk {
-        Some(pblk) => MetaBlock::read(sb, inode.ino(), pblk),
-        None => Err(metadata::corrupt(
-            sb,
+    pblk.ok_or_else(|| {
+        metadata::corrupt(
+            inode.sb(),
             At::inode(inode.ino()),
             format_args!("has no block {}", lblk.0),
-        )),
-    }
+        )
+    })
 }
 
 fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
-    let dax = sb.volume().dax().is_for(sb, disk);
-    let ops = Ops::new::<InodeOperations>;
-    let kind = match (disk.file_type(), disk.content()) {
-        (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
-        (Type::Regular, _) if dax => Kind::Regular(ops(), file::ops(), aops::dax_ops()),
-        (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
-        (Type::Symlink, content) => Kind::Symlink(
-            Ops::new::<symlink::Operations>(),
-            match content {
-                Content::Target(target) => {
-                    Some(KBox::new(symlink::c_string(target.bytes())?, GFP_KERNEL)?)
-                }
-                _ => None,
-            },
-        ),
-        (Type::Fifo, _) => special(Special::Fifo, disk),
-        (Type::CharDevice, _) => special(Special::CharDevice, disk),
-        (Type::BlockDevice, _) => special(Special::BlockDevice, disk),
-        (Type::Socket, _) => special(Special::Socket, disk),
-    };
+    let dax = sb.volume().dax().is_for(sb, disk.file_type(), disk.flags());
     Ok(Params {
-        kind,
+        kind: kind(disk.file_type(), disk.content(), dax)?,
         permissions: disk.permissions(),
         uid: disk.uid(),
         gid: disk.gid(),
@@ -477,6 +465,33 @@ fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
         generation: disk.generation(),
         version: disk.version(),
         flags: vfs_flags(disk.flags(), dax),
+    })
+}
+
+/// What an inode of that type and content is to the VFS; a regular file, with DAX or without.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(super) fn kind(file_type: Type, content: &Content, dax: bool) -> Result<Kind<Stablefs>> {
+    let ops = Ops::new::<InodeOperations>;
+    Ok(match (file_type, content) {
+        (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
+        (Type::Regular, _) if dax => Kind::Regular(ops(), file::ops(), aops::dax_ops()),
+        (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
+        (Type::Symlink, content) => Kind::Symlink(
+            Ops::new::<symlink::Operations>(),
+            match content {
+                Content::Target(target) => {
+                    Some(KBox::new(symlink::c_string(target.bytes())?, GFP_KERNEL)?)
+                }
+                _ => None,
+            },
+        ),
+        (Type::Fifo, _) => special(Special::Fifo, content),
+        (Type::CharDevice, _) => special(Special::CharDevice, content),
+        (Type::BlockDevice, _) => special(Special::BlockDevice, content),
+        (Type::Socket, _) => special(Special::Socket, content),
     })
 }
 
@@ -493,8 +508,8 @@ pub(super) fn vfs_flags(flags: ondisk::inode::Flags, dax: bool) -> Flags {
     }
 }
 
-fn special(kind: Special, disk: &ondisk::Inode) -> Kind<Stablefs> {
-    let (major, minor) = match disk.content() {
+fn special(kind: Special, content: &Content) -> Kind<Stablefs> {
+    let (major, minor) = match content {
         Content::Device(device) => (device.major, device.minor),
         _ => (0, 0),
     };

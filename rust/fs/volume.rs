@@ -31,8 +31,8 @@ use ::kernel::{
             Atomic,
             Relaxed, //
         },
-        Mutex,
         Arc,
+        Mutex,
         SetOnce, //
     },
 };
