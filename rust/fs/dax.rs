@@ -80,6 +80,9 @@ enum Obstacle {
     Device(Unsupported),
 }
 
+/// Files are accessed with DAX, which cannot be written.
+pub(super) struct InUse;
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,6 +107,8 @@ pub(super) struct Dax {
     memory: Result<Memory, Obstacle>,
     /// Whether the log says of the obstacle.
     told: Atomic<bool>,
+    /// Whether a file was given DAX.
+    in_use: Atomic<bool>,
 }
 
 impl Dax {
@@ -130,6 +135,7 @@ impl Dax {
             mode,
             memory,
             told: Atomic::new(false),
+            in_use: Atomic::new(false),
         };
         if mode == DaxMode::Always {
             dax.tell(sb);
@@ -142,8 +148,9 @@ impl Dax {
         Some(&self.memory.as_ref().ok()?.device)
     }
 
-    /// Whether an inode of the volume `sb` is to be accessed with DAX. The first time that this
-    /// fails for want of a device, the log says why.
+    /// Whether an inode of the volume `sb` is to be accessed with DAX, which a volume that is written
+    /// does not have. The first time that this fails for that, or for want of a device, the log says
+    /// why.
     pub(super) fn is_for(&self, sb: &OnDevice, inode: &ondisk::Inode) -> bool {
         let otherwise = [
             Flags::ENCRYPT,
@@ -158,7 +165,23 @@ impl Dax {
             return false;
         }
         self.tell(sb);
-        self.memory.is_ok()
+        let is_used = self.memory.is_ok() && !sb.sb_rdonly();
+        if is_used {
+            self.in_use.store(true, Relaxed);
+        }
+        is_used
+    }
+
+    /// Whether the volume can be written from now on, which it was not so far.
+    ///
+    /// # Errors
+    ///
+    /// [`InUse`].
+    pub(super) fn check_not_in_use(&self) -> Result<(), InUse> {
+        if self.in_use.load(Relaxed) {
+            return Err(InUse);
+        }
+        Ok(())
     }
 
     fn claims(&self) -> Option<&Claims> {
@@ -166,10 +189,13 @@ impl Dax {
     }
 
     fn tell(&self, sb: &OnDevice) {
-        if let Err(obstacle) = &self.memory {
-            if !self.told.xchg(true, Relaxed) {
-                log::warn(sb, format_args!("DAX is not used: {obstacle}"));
-            }
+        let obstacle: &dyn fmt::Display = match &self.memory {
+            Err(obstacle) => obstacle,
+            Ok(_) if !sb.sb_rdonly() => &"the volume is mounted to be written",
+            Ok(_) => return,
+        };
+        if !self.told.xchg(true, Relaxed) {
+            log::warn(sb, format_args!("DAX is not used: {obstacle}"));
         }
     }
 }

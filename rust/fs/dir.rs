@@ -17,6 +17,7 @@
 //! long as it is not moved; who comes back by the position alone gets all of them again.
 
 use super::{
+    fsync,
     htree,
     inode::read_block,
     ioctl,
@@ -39,6 +40,7 @@ use crate::{
             Whence, //
         },
         sort::sort_by_key,
+        truncate::ByteRange,
     },
     ondisk::{
         dir::{
@@ -92,6 +94,10 @@ struct Operations;
 #[vtable]
 impl file::Operations for Operations {
     type FileSystem = Stablefs;
+
+    fn fsync(file: &File, range: ByteRange, _datasync: bool) -> Result {
+        fsync::fsync(file, range)
+    }
 
     fn iterate_shared(file: &File, ctx: &mut DirContext<'_>) -> Result {
         let dir = file.inode();

@@ -114,8 +114,8 @@ impl Steps {
     }
 }
 
-/// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does, and
-/// returns what the file has there then; perhaps fewer than were asked for.
+/// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does;
+/// perhaps fewer than were asked for. Nothing if another thread has been faster.
 ///
 /// # Errors
 ///
@@ -130,8 +130,15 @@ pub(super) fn allocate(
     lblks: LblkRange,
     state: State,
     who: Who,
-) -> Result<Extent> {
+) -> Result<Option<Extent>> {
     let loading = map::change(inode)?;
+    let Mapping::Hole(hole) = loading.lookup(inode, lblks.start)? else {
+        return Ok(None);
+    };
+    let lblks = LblkRange {
+        start: lblks.start,
+        end: lblks.end.min(hole.end),
+    };
     let wanted = lblks.end.checked_sub(lblks.start).ok_or(EINVAL)?;
     let want = Want {
         goal: goal(inode, lblks.start),
@@ -154,7 +161,7 @@ pub(super) fn allocate(
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
     loading.forget();
-    Ok(extent)
+    Ok(Some(extent))
 }
 
 /// Gives the file a written block of metadata behind all that it has, which the caller fills in the same
@@ -174,6 +181,13 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
     let extent = allocate(transaction, inode, lblks, State::Written, Who::User)?;
+    let extent = extent.ok_or_else(|| {
+        metadata::corrupt(
+            inode.sb(),
+            At::inode(inode.ino()),
+            format_args!("has a block behind its end"),
+        )
+    })?;
     Ok((start, extent.start()))
 }
 

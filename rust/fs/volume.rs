@@ -5,6 +5,7 @@
 use super::{
     dax::Dax,
     groups::Groups,
+    iomap,
     map::Maps,
     options::Options,
     orphan::Orphans,
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     kernel::{
         integrity::Verifier,
+        iomap::writeback::Completions,
         shrinker::Registration,
         super_block::OnDevice, //
     },
@@ -37,6 +39,7 @@ pub(crate) struct Volume {
     maps: Registration<Maps>,
     dax: Dax,
     verifier: Option<Verifier>,
+    completions: Completions<iomap::Operations>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
 }
 
@@ -57,6 +60,7 @@ impl Volume {
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
+            completions: Completions::new(sb)?,
             orphans: SetOnce::new(),
             superblock,
             options,
@@ -73,6 +77,11 @@ impl Volume {
     /// What verifies reads of data, on a device with protection information.
     pub(super) fn verifier(&self) -> Option<&Verifier> {
         self.verifier.as_ref()
+    }
+
+    /// What is done once data have been written.
+    pub(super) fn completions(&self) -> &Completions<iomap::Operations> {
+        &self.completions
     }
 
     /// Blocks that hold the format's own structures.

@@ -77,6 +77,11 @@ pub(super) fn lookup_cached(inode: &Inode, lblk: Lblk) -> Option<Mapping> {
     inode.extent_map().as_ref()?.lookup(lblk)
 }
 
+/// A number that was another one before where the blocks of a file are changed.
+pub(super) fn version(_inode: &Inode) -> u64 {
+    0
+}
+
 /// Keeps others from reading and changing the tree of a file, for one who changes it.
 pub(super) fn change(inode: &Inode) -> Result<Changing<'_>> {
     let _nofs = NofsScope::memalloc_nofs_save();
@@ -92,11 +97,20 @@ pub(super) fn change(inode: &Inode) -> Result<Changing<'_>> {
 /// The right to change the tree of a file.
 pub(super) struct Changing<'a> {
     maps: &'a Maps,
-    map: &'a ExtentMap,
+    map: &'a Arc<ExtentMap>,
     _loading: MutexGuard<'a, ()>,
 }
 
 impl Changing<'_> {
+    /// What is at block `lblk` of the file.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lookup`].
+    pub(super) fn lookup(&self, inode: &Inode, lblk: Lblk) -> Result<Mapping> {
+        read(inode, self.map, lblk)
+    }
+
     /// The tree has changed.
     pub(super) fn forget(self) {
         self.maps.evict(self.map);
@@ -115,12 +129,17 @@ fn load(inode: &Inode, lblk: Lblk) -> Result<Mapping> {
     if lblk >= Lblk::END {
         return Err(EINVAL);
     }
+    let _nofs = NofsScope::memalloc_nofs_save();
+    let map = inode.sb().volume().maps().map_of(inode)?;
+    let _loading = map.loading();
+    read(inode, map, lblk)
+}
+
+/// As [`load`], with `loading` held, and allocations NOFS.
+fn read(inode: &Inode, map: &Arc<ExtentMap>, lblk: Lblk) -> Result<Mapping> {
     let sb = inode.sb();
     let volume = sb.volume();
     let disk = inode.disk();
-    let _nofs = NofsScope::memalloc_nofs_save();
-    let map = volume.maps().map_of(inode)?;
-    let _loading = map.loading();
     // Another thread may have read it while this one waited.
     if let Some(mapping) = map.lookup(lblk) {
         return Ok(mapping);
