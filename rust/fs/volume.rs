@@ -4,7 +4,10 @@
 
 use super::{
     dax::Dax,
-    groups::Groups,
+    groups::{
+        Allocator,
+        Groups, //
+    },
     iomap,
     map::Maps,
     options::Options,
@@ -24,7 +27,10 @@ use crate::{
 };
 use ::kernel::{
     prelude::*,
-    sync::SetOnce, //
+    sync::{
+        Arc,
+        SetOnce, //
+    },
 };
 use core::{
     fmt,
@@ -92,6 +98,11 @@ impl Volume {
     /// What the group descriptors said together.
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// What is free.
+    pub(super) fn allocator(&self) -> &Arc<Allocator> {
+        &self.groups.allocator
     }
 
     /// What is known of where the blocks of files are.

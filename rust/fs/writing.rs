@@ -17,6 +17,7 @@ use super::{
     },
     refusal::Refusal,
     superblock::Read,
+    volume::Volume,
     SuperBlock, //
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     },
     ondisk::{
         Compat,
+        Free,
         Incompat,
         RoCompat,
         Superblock,
@@ -88,7 +90,9 @@ fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
     let Some(journal) = Journal::find(sb, volume)? else {
         return Err(Refusal::Lacks("has_journal"));
     };
-    let map = journal.into_map(sb, volume)?;
+    let map = journal
+        .into_map(sb, volume)?
+        .with_allocator(volume.allocator().clone());
     let map = KBox::new(map, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
     let mut journal = jbd2::Journal::init_dev(sb, map)
         .and_then(jbd2::Journal::load)
@@ -138,10 +142,21 @@ fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
         sb,
         &Update {
             needs_recovery: Some(open),
+            free: (!open).then(|| free(sb.volume())),
             orphan_present: (orphan_file && (open || is_empty)).then_some(open),
             mounted: open.then_some(now),
             written: Some(now),
             ..Update::default()
         },
     )
+}
+
+/// What is free, as the superblock says it.
+fn free(volume: &Volume) -> Free {
+    let allocator = volume.allocator();
+    Free {
+        clusters: allocator.unused(),
+        // CAST: inodes of the volume.
+        inodes: u32::try_from(allocator.total().free_inodes).unwrap_or(u32::MAX),
+    }
 }
