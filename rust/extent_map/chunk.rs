@@ -62,21 +62,13 @@ pub(super) struct Plan {
     pub(super) len: usize,
 }
 
-/// The records of a small chunk, or a single one.
+/// The records of a small chunk.
 pub(super) struct Few {
     records: [Record; FEW],
     len: usize,
 }
 
 impl Few {
-    /// One record.
-    pub(super) fn one(mapping: Mapping) -> Self {
-        Self {
-            records: [mapping.into(); FEW],
-            len: 1,
-        }
-    }
-
     fn get(&self) -> &[Record] {
         // BOUNDS: `FEW` at most.
         self.records.get(..self.len).unwrap_or_default()

@@ -11,6 +11,7 @@ use crate::ondisk::{
     Lblk,
     LblkRange, //
 };
+
 /// Chunks further on that a lookup takes in, at most, to tell of more blocks.
 const MAX_JOINED: usize = 4;
 

@@ -16,7 +16,7 @@
 //! a volume are in a [`Ledger`], kept by its implementer, and [`claim`](claim()) adds to them.
 //!
 //! Nothing here allocates or frees, and everything here is a bounded number of steps, so that it can
-//! be done under a spinlock. What a change may need comes with it as [`Spares`].
+//! be done under a spinlock. What a change may need comes with it as a [`Spare`].
 
 #![cfg_attr(
     not(test),
@@ -39,16 +39,13 @@ mod mapping;
 mod record;
 
 pub use change::{
-    next_reserved,
     release,
     reserve,
     set,
     Change,
-    Looked,
-    NoSpare,
+    Error,
     Spare,
-    Spares,
-    SparesOf, //
+    SpareOf, //
 };
 pub use chunk::{
     Chunk,
