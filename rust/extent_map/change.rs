@@ -50,6 +50,8 @@ pub enum Error {
 
 /// A step that has been done.
 pub struct Change<N> {
+    /// Whether blocks may be something else now.
+    pub is_change: bool,
     /// The first block behind it.
     pub next: Lblk,
     /// How many of its blocks were reserved before.
@@ -66,6 +68,7 @@ impl<N> Change<N> {
     /// Nothing, up to `next`.
     fn none(next: Lblk) -> Self {
         Self {
+            is_change: false,
             next,
             reserved: Blocks(0),
             before: 0,
@@ -91,7 +94,9 @@ pub fn set<D: Directory>(
         Some(told) => set_in(chunks, told, new, spare),
         None => {
             let next = chunks.at_or_behind(start, |chunk| chunk.lblks().start);
-            Ok(Change::none(next.map_or(end, |next| next.min(end))))
+            let mut change = Change::none(next.map_or(end, |next| next.min(end)));
+            change.is_change = true;
+            Ok(change)
         }
     }
 }
@@ -180,6 +185,7 @@ fn set_in<D: Directory>(
         let merged = [merge(chunks, told.end), merge(chunks, start)];
         let joined = merged.iter().flatten().filter(|merged| merged.joined);
         return Ok(Change {
+            is_change: true,
             next: part.lblks().end,
             reserved: plan.reserved,
             before: len.saturating_add(joined.count()),

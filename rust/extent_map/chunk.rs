@@ -96,6 +96,12 @@ impl<R: Records> Chunk<R> {
         self.records.iter().map(Record::mapping)
     }
 
+    /// How many blocks it says are reserved.
+    pub fn reserved(&self) -> Blocks {
+        let reserved = |mapping: Mapping| mapping.reserved(mapping.lblks()).0;
+        Blocks(self.mappings().map(reserved).sum())
+    }
+
     /// The blocks of the file that it tells of.
     pub fn lblks(&self) -> LblkRange {
         let start = self.records.first().map(Record::start);

@@ -57,13 +57,15 @@ impl iomap::Operations for Operations {
                 kind: Kind::Hole,
             });
         };
-        let mapping = if flags.contains(Flags::NOWAIT) {
+        let seen = if flags.contains(Flags::NOWAIT) {
             map::lookup_cached(inode, lblk).ok_or(EAGAIN)?
         } else {
             map::lookup(inode, lblk)?
         };
+        let mapping = seen.mapping;
         let kind = match mapping {
             map::Mapping::Hole(_) => Kind::Hole,
+            map::Mapping::Reserved(_) => Kind::Delalloc,
             map::Mapping::Extent(extent) => {
                 let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
                 let addr = metadata::addr(volume, pblk, 0)?;

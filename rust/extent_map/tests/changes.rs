@@ -357,20 +357,23 @@ fn a_changed_map_says_what_the_file_is() {
     }
 }
 
-/// A file all of which is known, in as many pieces as it can be.
+/// A file all of which is known, in pieces of two blocks.
 fn in_pieces(numbers: &mut Numbers) -> File {
     let mut file = some_file(numbers);
+    file.blocks.push(Block::Hole);
+    file.is_known.push(false);
     for (lblk, block) in file.blocks.iter_mut().enumerate() {
-        *block = match lblk % 2 {
-            0 => Block::Hole,
+        *block = match lblk % 4 {
+            0 | 1 => Block::Hole,
             _ => Block::At(lblk as u64, State::Written),
         };
     }
+    let are_reserved = numbers.below(2) == 0;
     for lblk in 0..file.blocks.len() as u32 {
         if !file.is_known[lblk as usize] {
             file.learn(lblk);
         }
-        if numbers.below(2) == 0 {
+        if are_reserved && numbers.below(8) == 0 {
             let mut supply = Supply::Exact { missing: 0 };
             file.reserve(range(lblk, lblk + 1), numbers, &mut supply);
         }
@@ -390,7 +393,11 @@ fn two_spares_are_enough_for_any_change() {
                 let lblks = file.random_range(&mut numbers);
                 file.release(lblks, &mut numbers, &mut supply)
             } else {
-                let new = file.random_mapping(&mut numbers);
+                let mut new = file.random_mapping(&mut numbers);
+                let border = file.chunks.at_or_behind(new.lblks().start, |chunk| chunk.lblks().start.0);
+                if let Some(border @ 1..) = border.filter(|_| numbers.below(2) == 0) {
+                    new = Mapping::Extent(extent(border - 1, border + 1, 5, State::Unwritten));
+                }
                 file.set(new, &mut numbers, &mut supply)
             };
             assert!(done, "seed {seed}");
