@@ -184,8 +184,7 @@ impl ExtentMap {
         kept: &mut [Option<Memory>; 2],
     ) -> Result<Blocks> {
         let mut get = |capacity| {
-            let kept = || kept.iter_mut().find_map(Option::take);
-            memory(capacity).or_else(|error| kept().ok_or(error))
+            memory(capacity).or_else(|error| kept.iter_mut().find_map(Option::take).ok_or(error))
         };
         let mut reserved = 0_u64;
         let mut rest = Some(new);
