@@ -184,12 +184,12 @@ fn is_overwrite(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
     let inode = write.inode();
     let mut lblks = blocks::around(inode, write.pos(), write.end())?;
     while lblks.start < lblks.end {
-        let mapping = if write.is_nowait() {
+        let seen = if write.is_nowait() {
             map::lookup_cached(inode, lblks.start).ok_or(EAGAIN)?
         } else {
             map::lookup(inode, lblks.start)?
         };
-        match mapping {
+        match seen.mapping {
             Mapping::Extent(extent) if extent.state() == State::Written => {
                 lblks.start = extent.lblks().end;
             }

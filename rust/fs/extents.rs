@@ -17,6 +17,7 @@ use super::{
     inode,
     map::{
         self,
+        Changing,
         Mapping, //
     },
     metadata::{
@@ -114,6 +115,14 @@ impl Steps {
     }
 }
 
+/// What [`allocate`] has done.
+pub(super) struct Allocated {
+    /// What the file has now.
+    pub(super) extent: Extent,
+    /// How many of its blocks were reserved, and are not any more.
+    pub(super) reserved: Blocks,
+}
+
 /// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does;
 /// perhaps fewer than were asked for. Nothing if another thread has been faster.
 ///
@@ -130,14 +139,15 @@ pub(super) fn allocate(
     lblks: LblkRange,
     state: State,
     who: Who,
-) -> Result<Option<Extent>> {
-    let loading = map::change(inode)?;
-    let Mapping::Hole(hole) = loading.lookup(inode, lblks.start)? else {
+) -> Result<Option<Allocated>> {
+    let changing = map::change(inode)?;
+    let seen = changing.lookup(inode, lblks.start)?;
+    if matches!(seen.mapping, Mapping::Extent(_)) {
         return Ok(None);
-    };
+    }
     let lblks = LblkRange {
         start: lblks.start,
-        end: lblks.end.min(hole.end),
+        end: lblks.end.min(seen.mapping.lblks().end),
     };
     let wanted = lblks.end.checked_sub(lblks.start).ok_or(EINVAL)?;
     let want = Want {
@@ -160,8 +170,8 @@ pub(super) fn allocate(
         .map_err(|error| give_back(error))?;
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
-    loading.forget();
-    Ok(Some(extent))
+    let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
+    Ok(Some(Allocated { extent, reserved }))
 }
 
 /// Gives the file a written block of metadata behind all that it has, which the caller fills in the same
@@ -180,15 +190,15 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let start = Lblk(u32::try_from(lblk).map_err(|_| EFBIG)?);
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
-    let extent = allocate(transaction, inode, lblks, State::Written, Who::User)?;
-    let extent = extent.ok_or_else(|| {
+    let allocated = allocate(transaction, inode, lblks, State::Written, Who::User)?;
+    let allocated = allocated.ok_or_else(|| {
         metadata::corrupt(
             inode.sb(),
             At::inode(inode.ino()),
             format_args!("has a block behind its end"),
         )
     })?;
-    Ok((start, extent.start()))
+    Ok((start, allocated.extent.start()))
 }
 
 /// Has some of what the file has in `lblks` be of that state, and returns the block before which all is.
@@ -206,12 +216,14 @@ pub(super) fn convert(
     lblks: LblkRange,
     state: State,
 ) -> Result<Lblk> {
-    let loading = map::change(inode)?;
+    let changing = map::change(inode)?;
     let mut nodes = Nodes::new(transaction, inode)?;
-    let end = nodes.step(|tree| tree.convert(lblks, state))?;
+    let converted = nodes.step(|tree| tree.convert(lblks, state))?;
     nodes.finish()?;
-    loading.forget();
-    Ok(end)
+    if let Some(extent) = converted.extent {
+        set(transaction, changing, Mapping::Extent(extent.into()))?;
+    }
+    Ok(converted.next)
 }
 
 /// Takes away the last extent that the file has in `lblks`, or what of it is there, and frees its blocks.
@@ -229,7 +241,7 @@ pub(super) fn remove(
     inode: &Inode,
     lblks: LblkRange,
 ) -> Result<bool> {
-    let loading = map::change(inode)?;
+    let changing = map::change(inode)?;
     let mut nodes = Nodes::new(transaction, inode)?;
     let Some(extent) = nodes.step(|tree| tree.remove(lblks))? else {
         return Ok(false);
@@ -239,8 +251,15 @@ pub(super) fn remove(
     freed
         .and_then(|()| nodes.finish())
         .inspect_err(|error| transaction.abort(*error))?;
-    loading.forget();
+    set(transaction, changing, Mapping::Hole(extent.lblks()))?;
     Ok(true)
+}
+
+/// Has the map say what the tree does.
+fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> Result<Blocks> {
+    changing
+        .set(new)
+        .inspect_err(|error| transaction.abort(*error))
 }
 
 /// Takes away all that the file has from block `from` on, in as many transactions as that takes.
@@ -284,7 +303,7 @@ fn holds_metadata(inode: &Inode) -> bool {
 /// Where block `lblk` would best be: behind the block before it.
 fn goal(inode: &Inode, lblk: Lblk) -> Option<Pblk> {
     let before = Lblk(lblk.0.checked_sub(1)?);
-    match map::lookup_cached(inode, before)? {
+    match map::lookup_cached(inode, before)?.mapping {
         Mapping::Extent(extent) => extent.pblk(before)?.checked_add(Blocks(1)),
         _ => None,
     }

@@ -104,8 +104,8 @@ pub(super) fn fallocate(file: &File, wanted: &Fallocate) -> Result {
 fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
     while lblks.start < lblks.end {
         check_fatal_signal()?;
-        match map::lookup(inode, lblks.start)? {
-            Mapping::Hole(hole) => {
+        match map::lookup(inode, lblks.start)?.mapping {
+            Mapping::Hole(hole) | Mapping::Reserved(hole) => {
                 let end = lblks.end.min(hole.end);
                 iomap::allocate(inode, LblkRange { end, ..lblks })?;
             }

@@ -383,7 +383,7 @@ fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> P
 /// `EFSCORRUPTED` if there is none; what reading says.
 pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
     let sb = inode.sb();
-    let pblk = match map::lookup(inode, lblk)? {
+    let pblk = match map::lookup(inode, lblk)?.mapping {
         Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
         _ => None,
     };

@@ -6,6 +6,7 @@
 //! [`writeback`](super::writeback) knows that the device has the data.
 
 use super::{
+    balloc,
     blocks,
     dax,
     dio,
@@ -25,7 +26,6 @@ use super::{
     SuperBlock, //
 };
 use crate::{
-    allocation::Who,
     extent_map::Claim,
     kernel::{
         integrity::Verifier,
@@ -67,7 +67,7 @@ impl iomap::Operations for Operations {
         let Some(lblk) = lblk_at(inode, pos) else {
             return Ok(hole_behind_all(pos, len));
         };
-        let mapping = lookup(inode, lblk, flags)?;
+        let mapping = lookup(inode, lblk, flags)?.mapping;
         if let map::Mapping::Extent(extent) = &mapping {
             if flags.contains(Flags::DAX) && flags.contains(Flags::FAULT) {
                 claim(inode, extent, lblk, len)?;
@@ -98,7 +98,7 @@ impl WriteOperations for Operations {
     }
 
     fn iomap_valid(inode: &Inode, validity_cookie: u64) -> bool {
-        validity_cookie == map::version(inode)
+        validity_cookie == map::cookie(inode)
     }
 
     fn punch_delalloc(_inode: &Inode, _range: ByteRange) {
@@ -127,14 +127,12 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
             mapping: hole_behind_all(pos, len),
             is_new: false,
             is_dirty: false,
-            validity_cookie: map::version(inode),
+            validity_cookie: map::cookie(inode),
         });
     };
     loop {
-        // Before the map is asked: so this is outdated if the answer is.
-        let validity_cookie = map::version(inode);
-        let mapping = lookup(inode, lblk, flags)?;
-        match &mapping {
+        let seen = lookup(inode, lblk, flags)?;
+        match &seen.mapping {
             map::Mapping::Hole(hole) if flags.contains(Flags::WRITE) => {
                 if flags.contains(Flags::NOWAIT) {
                     return Err(EAGAIN);
@@ -145,11 +143,11 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
             }
             _ => {
                 return Ok(WriteMapping {
-                    mapping: to_iomap(inode, lblk, &mapping, flags)?,
+                    mapping: to_iomap(inode, lblk, &seen.mapping, flags)?,
                     is_new: false,
                     // Who changed where the data are did so with the inode.
                     is_dirty: inode.tid().is_some(),
-                    validity_cookie,
+                    validity_cookie: seen.cookie,
                 });
             }
         }
@@ -167,13 +165,12 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
 /// Sleeps. A folio may be locked.
 pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
     let lblk = lblk_at(inode, pos).ok_or(EFBIG)?;
-    let validity_cookie = map::version(inode);
-    let mapping = map::lookup(inode, lblk)?;
+    let seen = map::lookup(inode, lblk)?;
     Ok(WriteMapping {
-        mapping: to_iomap(inode, lblk, &mapping, Flags::NONE)?,
+        mapping: to_iomap(inode, lblk, &seen.mapping, Flags::NONE)?,
         is_new: false,
         is_dirty: false,
-        validity_cookie,
+        validity_cookie: seen.cookie,
     })
 }
 
@@ -189,11 +186,11 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
 pub(super) fn allocate(inode: &Inode, lblks: LblkRange) -> Result {
     let transaction = Transaction::start(inode.sb(), Steps::of(inode).allocate())?;
     let state = ondisk::extent::State::Unwritten;
-    extents::allocate(&transaction, inode, lblks, state, Who::User)?;
+    extents::allocate(&transaction, inode, lblks, state, balloc::who())?;
     transaction.stop()
 }
 
-fn lookup(inode: &Inode, lblk: Lblk, flags: Flags) -> Result<map::Mapping> {
+fn lookup(inode: &Inode, lblk: Lblk, flags: Flags) -> Result<map::Seen> {
     if flags.contains(Flags::NOWAIT) {
         map::lookup_cached(inode, lblk).ok_or(EAGAIN)
     } else {
@@ -212,6 +209,7 @@ fn to_iomap<'a>(
     let volume = inode.sb().volume();
     let kind = match mapping {
         map::Mapping::Hole(_) => Kind::Hole,
+        map::Mapping::Reserved(_) => Kind::Delalloc,
         map::Mapping::Extent(extent) => {
             let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
             let addr = metadata::addr(volume, pblk, 0)?;

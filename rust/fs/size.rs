@@ -148,7 +148,7 @@ pub(super) fn zero_behind_end(
 /// Sleeps. No handle is started. The page cache has nothing of these blocks, nor can it.
 pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
     while lblks.start < lblks.end {
-        lblks.start = match map::lookup(inode, lblks.start)? {
+        lblks.start = match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Extent(extent) if extent.state() == map::State::Written => {
                 let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
                 let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
@@ -223,7 +223,7 @@ fn has_blocks_behind(inode: &Inode, end: u64) -> Result<bool> {
     if lblk >= Lblk::END {
         return Ok(false);
     }
-    Ok(match map::lookup(inode, lblk)? {
+    Ok(match map::lookup(inode, lblk)?.mapping {
         Mapping::Hole(hole) => hole.end < Lblk::END,
         _ => true,
     })

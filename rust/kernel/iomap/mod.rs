@@ -103,7 +103,6 @@ pub(crate) enum Kind<'a> {
     /// Nothing, which reads as zeroes.
     Hole,
     /// A promise that there will be room (delayed allocation): the data are in the page cache only.
-    #[expect(dead_code, reason = "used by writing, which comes next")]
     Delalloc,
     /// Room, which reads as zeroes until it is written to.
     Unwritten(Addr<'a>),
