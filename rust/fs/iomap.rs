@@ -184,6 +184,15 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
 ///
 /// Sleeps. A folio may be locked; no handle is started.
 pub(super) fn allocate(inode: &Inode, lblks: LblkRange) -> Result {
+    match try_allocate(inode, lblks) {
+        Err(error) if error == ENOSPC && balloc::make_room(inode.sb()) => {
+            try_allocate(inode, lblks)
+        }
+        result => result,
+    }
+}
+
+fn try_allocate(inode: &Inode, lblks: LblkRange) -> Result {
     let transaction = Transaction::start(inode.sb(), Steps::of(inode).allocate())?;
     let state = ondisk::extent::State::Unwritten;
     extents::allocate(&transaction, inode, lblks, state, balloc::who())?;
