@@ -436,7 +436,7 @@ pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
 ///
 /// Those of [`read_block`].
 pub(super) fn pblk_of(inode: &Inode, lblk: Lblk) -> Result<Pblk> {
-    let pblk = match map::lookup(inode, lblk)? {
+    let pblk = match map::lookup(inode, lblk)?.mapping {
         Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
         _ => None,
     };
