@@ -24,6 +24,7 @@ use crate::{
             Device,
             Unsupported, //
         },
+        errno,
         fserror,
         kiocb,
         log,
@@ -237,14 +238,18 @@ impl vm::Operations for VmOperations {
     fn huge_fault(fault: vm::Fault<'_, Stablefs>, order: vm::Order) -> vm::FaultResult {
         let (inode, pos) = (fault.inode(), fault.pos());
         let fault = fault.filemap_invalidate_lock_shared();
-        let result = kernel::dax::iomap_fault::<iomap::Operations>(&fault, order);
+        let faulted = kernel::dax::iomap_fault::<iomap::Operations>(&fault, order);
         drop(fault);
         // Behind the end of the file there is nothing to lose.
-        if result.is_sigbus() && pos < inode.i_size_read() {
-            let len = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
-            read_error::report(inode, pos, len, EIO);
-            fserror::report_data_lost(inode, pos, len);
+        if faulted.result.is_sigbus() && pos < inode.i_size_read() {
+            // Without an error of ours it is the memory that cannot be accessed.
+            let error = faulted.iomap.err().unwrap_or(EIO);
+            if errno::is_read_error(error) {
+                let len = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
+                read_error::report(inode, pos, len, error);
+                fserror::report_data_lost(inode, pos, len);
+            }
         }
-        result
+        faulted.result
     }
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::bindings;
 use ::kernel::{
+    error::to_result,
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -149,9 +150,17 @@ pub(crate) fn iomap_rw<U: iomap::Operations>(
     })
 }
 
-/// Maps the memory that the data are in, for reading: a page of `order`, which has to be one place in
-/// one file, or C warns. It is for [`iomap_begin`](iomap::Operations::iomap_begin), asked with
-/// [`FAULT`](iomap::Flags::FAULT), to see to that.
+/// What came of a fault on memory that data are in.
+#[must_use = "fault() has to return the result"]
+pub(crate) struct Faulted {
+    /// What the fault returns.
+    pub(crate) result: vm::FaultResult,
+    /// What [`iomap_begin`](iomap::Operations::iomap_begin) returned: `Ok`, too, if it was not asked,
+    /// and if a large page is given up for smaller ones.
+    pub(crate) iomap: Result,
+}
+
+/// Maps the memory that the data are in, for reading: a page of `order`.
 ///
 /// # Context
 ///
@@ -159,8 +168,9 @@ pub(crate) fn iomap_rw<U: iomap::Operations>(
 pub(crate) fn iomap_fault<U: iomap::Operations>(
     fault: &vm::LockedFault<'_, U::FileSystem>,
     order: vm::Order,
-) -> vm::FaultResult {
+) -> Faulted {
     let mut pfn = 0;
+    let mut error = 0;
     // SAFETY: The fault is valid and not shared, its file is the inode's that the table fits, and
     // its pages cannot go meanwhile.
     let result = unsafe {
@@ -168,9 +178,12 @@ pub(crate) fn iomap_fault<U: iomap::Operations>(
             fault.as_ptr(),
             order.0,
             &mut pfn,
-            core::ptr::null_mut(),
+            &mut error,
             iomap::ops::<U>(),
         )
     };
-    vm::FaultResult::from_raw(result)
+    Faulted {
+        result: vm::FaultResult::from_raw(result),
+        iomap: to_result(error),
+    }
 }
