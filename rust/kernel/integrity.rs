@@ -11,7 +11,10 @@
 //!
 //! C header: [include/linux/bio-integrity.h](srctree/include/linux/bio-integrity.h)
 
-use super::super_block::OnDevice;
+use super::{
+    current,
+    super_block::OnDevice, //
+};
 use crate::bindings;
 use ::kernel::{
     container_of,
@@ -189,7 +192,6 @@ unsafe extern "C" fn verify(work: *mut bindings::work_struct) {
         let error = unsafe { bindings::blk_status_to_errno(status) };
         // SAFETY: As above, and not used any more. Here is a task, as the function wants it.
         unsafe { bindings::iomap_finish_ioends(ioend, error) };
-        // SAFETY: No lock is held here.
-        unsafe { bindings::cond_resched() };
+        current::cond_resched();
     }
 }

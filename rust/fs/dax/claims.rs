@@ -31,7 +31,10 @@ use crate::{
         Outcome,
         Taken, //
     },
-    kernel::sched_mm::NofsScope,
+    kernel::{
+        current,
+        sched_mm::NofsScope, //
+    },
     ondisk::{
         Ino,
         Pblk, //
@@ -95,12 +98,17 @@ impl Claims {
     }
 
     /// Releases all claims of an inode, of whose pages none is left.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
     pub(super) fn release(&self, ino: Ino) {
         let mut done = false;
         while !done {
             let mut claimed = self.claimed.lock();
             done = (0..MAX_RELEASED).any(|_| claimed.release_one(ino).is_none());
             drop(claimed);
+            current::cond_resched();
         }
     }
 }
