@@ -175,7 +175,8 @@ impl Dax {
     }
 }
 
-/// Has blocks that a fault is about to map belong to this place in this file only.
+/// Has blocks that a fault is about to map, `mapped`, belong to this place in this file only. So do
+/// those `around` them, too, if nobody else has one.
 ///
 /// # Errors
 ///
@@ -184,13 +185,13 @@ impl Dax {
 /// # Context
 ///
 /// Sleeps, unless that is so already.
-pub(super) fn claim(inode: &Inode, wanted: Claim) -> Result {
+pub(super) fn claim(inode: &Inode, around: Claim, mapped: Claim) -> Result {
     if cfg!(stablefs_control = "skip_dax_claim") {
         return Ok(());
     }
     inode.set_has_claims();
     let claims = inode.sb().volume().dax().claims().ok_or(EIO)?;
-    claims.claim(inode, wanted)
+    claims.claim(inode, around, mapped)
 }
 
 /// Lets others have the blocks of an inode, whose pages are gone.
