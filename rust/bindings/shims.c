@@ -135,9 +135,19 @@ bool stablefs_shim_file_is_32bit_api(const struct file *file)
 	return in_compat_syscall();
 }
 
+void stablefs_shim_filemap_invalidate_lock(struct address_space *mapping)
+{
+	filemap_invalidate_lock(mapping);
+}
+
 void stablefs_shim_filemap_invalidate_lock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_lock_shared(mapping);
+}
+
+void stablefs_shim_filemap_invalidate_unlock(struct address_space *mapping)
+{
+	filemap_invalidate_unlock(mapping);
 }
 
 void stablefs_shim_filemap_invalidate_unlock_shared(struct address_space *mapping)
@@ -271,6 +281,16 @@ bool stablefs_shim_inode_trylock_shared(struct inode *inode)
 void stablefs_shim_inode_unlock_shared(struct inode *inode)
 {
 	inode_unlock_shared(inode);
+}
+
+bool stablefs_shim_mapping_empty(const struct address_space *mapping)
+{
+	return mapping_empty(mapping);
+}
+
+bool stablefs_shim_mapping_mapped(const struct address_space *mapping)
+{
+	return mapping_mapped(mapping);
 }
 
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)

@@ -189,19 +189,51 @@ pub(super) fn claim(inode: &Inode, around: Claim, mapped: Claim) -> Result {
     if cfg!(stablefs_control = "skip_dax_claim") {
         return Ok(());
     }
-    inode.set_has_claims();
+    inode.set_has_claims(true);
     let claims = inode.sb().volume().dax().claims().ok_or(EIO)?;
     claims.claim(inode, around, mapped)
 }
 
-/// Lets others have the blocks of an inode, whose pages are gone.
+/// Forgets the pages of a file that was closed, if nobody has it mapped any more, and lets others
+/// have its blocks.
+///
+/// To C a file whose pages are known is not to be evicted, or, if it is of one page, to be tried again
+/// before any other. Evicting it all the same (`drop_inode()`, `I_DONTCACHE`) would have to wait for
+/// whoever uses one of the pages, and by `vmsplice()` a page gets into a pipe, for as long as the
+/// owner of the pipe likes: neither memory reclaim nor a task that exits, and may be that owner, can
+/// wait for that. Here nobody waits, and such a file is kept until it is closed once more, or
+/// unmounted.
+///
+/// # Context
+///
+/// Sleeps. No lock is held.
+pub(super) fn release(inode: &Inode) {
+    if !inode.is_dax() || inode.mapping_mapped() {
+        return;
+    }
+    if inode.mapping_empty() && !inode.has_claims() {
+        return;
+    }
+    let lock = inode.filemap_invalidate_lock();
+    if kernel::dax::break_layout(&lock).is_ok() {
+        forget_claims(inode);
+    }
+}
+
+/// Lets others have the blocks of an inode that is evicted: its pages are gone.
 pub(super) fn evict(inode: &Inode) {
+    forget_claims(inode);
+}
+
+/// Gives up the claims of an inode without pages, which nobody brings in now.
+fn forget_claims(inode: &Inode) {
     if !inode.has_claims() {
         return;
     }
     if let Some(claims) = inode.sb().volume().dax().claims() {
         claims.release(inode.ino());
     }
+    inode.set_has_claims(false);
 }
 
 /// Reads from the memory that a file is in.

@@ -7,9 +7,12 @@
 
 use super::{
     buffer::BdevAddr,
+    current,
     iomap,
     kiocb,
+    locks::InvalidateExclusive,
     super_block::OnDevice,
+    vfs::FileSystemType,
     vm, //
 };
 use crate::bindings;
@@ -148,6 +151,40 @@ pub(crate) fn iomap_rw<U: iomap::Operations>(
         // SAFETY: Both are valid and not shared, and the table fits the inode.
         unsafe { bindings::dax_iomap_rw(iocb, to, iomap::ops::<U>()) }
     })
+}
+
+/// Bytes of a file whose pages are forgotten at a time: C does it with interrupts off.
+const MAX_FORGOTTEN: i64 = 256 << 20;
+
+/// Forgets which pages of memory are the file's, as far as it comes to a page that somebody uses who
+/// has no mapping of the file: a device reads it, or it is in a pipe. Where there are mappings they
+/// lose what is forgotten, and have to ask again.
+///
+/// # Errors
+///
+/// `EBUSY`: some are left.
+///
+/// # Context
+///
+/// Sleeps, but does not wait for whoever uses a page: nobody can say how long that will be.
+pub(crate) fn break_layout<T: FileSystemType>(lock: &InvalidateExclusive<'_, T>) -> Result {
+    let inode = lock.inode();
+    let size = i64::try_from(inode.i_size_read()).unwrap_or(i64::MAX);
+    let mut start: i64 = 0;
+    // Behind the end of the file there are no pages.
+    while start < size {
+        let end = start.saturating_add(MAX_FORGOTTEN);
+        // OVERFLOW: `end` is more than 0. C wants the last byte.
+        let last = end - 1;
+        // SAFETY: Valid as long as there is the lock, which keeps faults out. Without a function to
+        // wait with, C does not wait.
+        if unsafe { bindings::dax_break_layout(inode.as_ptr(), start, last, None) } != 0 {
+            return Err(EBUSY);
+        }
+        current::cond_resched();
+        start = end;
+    }
+    Ok(())
 }
 
 /// What came of a fault on memory that data are in.

@@ -159,6 +159,13 @@ pub(crate) trait Operations: Sized + 'static {
         Ok(())
     }
 
+    /// Closes the file: neither a program nor a mapping has it any more.
+    ///
+    /// # Context
+    ///
+    /// May sleep. No lock is held.
+    fn release(_file: &File<Self::FileSystem>) {}
+
     /// Reads from the position that the read has, on; how much, at most, its destination says.
     ///
     /// # Errors
@@ -303,6 +310,11 @@ impl<U: Operations> OperationsTable<U> {
             None
         },
         open: if U::HAS_OPEN { Some(Self::open) } else { None },
+        release: if U::HAS_RELEASE {
+            Some(Self::release)
+        } else {
+            None
+        },
         read_iter: if U::HAS_READ_ITER {
             Some(Self::read_iter)
         } else {
@@ -372,6 +384,15 @@ impl<U: Operations> OperationsTable<U> {
         // SAFETY: By the contract of this function.
         let file = unsafe { File::from_raw(file) };
         ret::long(U::unlocked_ioctl(file, cmd, UserPtr::from_addr(arg)))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is one of type `U::FileSystem` that was opened.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: By the contract of this function; the file goes after this call.
+        U::release(unsafe { File::from_raw(file) });
+        0
     }
 
     /// # Safety
