@@ -2,11 +2,15 @@
 
 //! For which place in which file the blocks of a volume are mapped.
 //!
-//! block: unclaimed → claimed, by a fault → mapped → its page gone → released, with the inode
+//! block: unclaimed → claimed, by a fault → mapped → its page gone, with the last close of the file →
+//! released
 //!
-//! To C a page of memory belongs to one place in one file, and it warns of one that belongs to two.
-//! Extents of a volume can say so all the same, with every checksum right. So a fault claims the
-//! blocks that it is about to map, and what another place has claimed is broken metadata.
+//! To C a page of memory belongs to one place in one file. Told of two it warns, goes on, and has the
+//! page's file and counts wrong from there on, which is why [`iomap_begin`] must not tell. Extents of
+//! a volume can say so all the same, with every checksum right. So a fault claims the blocks that it
+//! is about to map, and what another place has claimed is broken metadata. That is kept here, and not
+//! by [`crate::kernel`], as it takes to know the volume's blocks and files, and what to say of them; an
+//! `unsafe` trait, which would make the promise one of types, could not be implemented here.
 //!
 //! What C maps is of the length that it asks [`iomap_begin`] for, a page or 2 MiB, or nothing:
 //! nothing if the mapping it gets is shorter, and a smaller page then has a fault of its own. Those
