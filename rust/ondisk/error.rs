@@ -24,7 +24,7 @@ pub enum Error {
     Corrupt {
         /// Where the field is.
         structure: Structure,
-        /// The C name of the field.
+        /// The C name of the field, or what the names of its two halves have in common.
         field: &'static str,
         /// What it holds.
         value: u64,
@@ -123,7 +123,14 @@ impl fmt::Display for Error {
                 structure,
                 field,
                 value,
-            } => write!(f, "{structure} is corrupt: {field} is {value}"),
+            } => {
+                write!(f, "{structure} is corrupt: {field} is {value}")?;
+                // Flags, modes and magic numbers are known by these digits.
+                if *value > 9 {
+                    write!(f, " ({value:#x})")?;
+                }
+                Ok(())
+            }
             Self::BadChecksum {
                 structure,
                 stored,
