@@ -115,17 +115,16 @@ impl Dax {
     ///
     /// `ENOMEM`.
     pub(super) fn new(sb: &OnDevice, block_size: BlockSize, mode: DaxMode) -> Result<Self> {
-        let device = if usize::try_from(block_size.bytes().get()) == Ok(PAGE_SIZE) {
-            Device::fs_dax_get_by_bdev(sb).map_err(Obstacle::Device)
-        } else {
-            Err(Obstacle::BlockSize(block_size))
-        };
-        let memory = match device {
+        // With the device first: blocks of another size would be of no use to one that has no DAX.
+        let memory = match Device::fs_dax_get_by_bdev(sb) {
+            Err(why) => Err(Obstacle::Device(why)),
+            Ok(_) if usize::try_from(block_size.bytes().get()) != Ok(PAGE_SIZE) => {
+                Err(Obstacle::BlockSize(block_size))
+            }
             Ok(device) => Ok(Memory {
                 device,
                 claims: KBox::pin_init(Claims::new(), GFP_KERNEL)?,
             }),
-            Err(obstacle) => Err(obstacle),
         };
         let dax = Self {
             mode,
