@@ -124,12 +124,8 @@ impl fmt::Display for Error {
                 field,
                 value,
             } => {
-                write!(f, "{structure} is corrupt: {field} is {value}")?;
-                // Flags, modes and magic numbers are known by these digits.
-                if *value > 9 {
-                    write!(f, " ({value:#x})")?;
-                }
-                Ok(())
+                write!(f, "{structure} is corrupt: {field} is ")?;
+                write_value(f, field, *value)
             }
             Self::BadChecksum {
                 structure,
@@ -141,6 +137,28 @@ impl fmt::Display for Error {
             ),
             Self::Unsupported(what) => what.fmt(f),
         }
+    }
+}
+
+/// Writes what `field` holds in the digits that it is known by, as `debugfs` has it.
+fn write_value(f: &mut fmt::Formatter<'_>, field: &str, value: u64) -> fmt::Result {
+    match field {
+        "i_mode" => write!(f, "0{value:o}"),
+        "dot_name"
+        | "dotdot_name"
+        | "e_hash"
+        | "eh_magic"
+        | "h_magic"
+        | "hash"
+        | "i_flags"
+        | "name"
+        | "ob_magic"
+        | "s_feature_incompat"
+        | "s_feature_ro_compat"
+        | "unused_flags" => {
+            write!(f, "{value:#x}")
+        }
+        _ => write!(f, "{value}"),
     }
 }
 

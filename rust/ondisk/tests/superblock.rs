@@ -154,12 +154,32 @@ fn unknown_incompat_features_are_named() {
 }
 
 #[test]
-fn values_are_shown_in_decimal_and_where_that_differs_in_hexadecimal() {
-    let shown = |value: u32| with(0x54, value.to_le_bytes()).unwrap_err().to_string();
-    assert_eq!(shown(9), "superblock is corrupt: s_first_ino is 9");
+fn values_are_shown_in_the_digits_that_they_are_known_by() {
+    let shown = |structure, field, value| {
+        Error::Corrupt {
+            structure,
+            field,
+            value,
+        }
+        .to_string()
+    };
     assert_eq!(
-        shown(0x8000_0010),
-        "superblock is corrupt: s_first_ino is 2147483664 (0x80000010)"
+        with(0x54, 0x8000_0010_u32.to_le_bytes())
+            .unwrap_err()
+            .to_string(),
+        "superblock is corrupt: s_first_ino is 2147483664"
+    );
+    assert_eq!(
+        shown(Structure::Inode, "i_mode", 0o000_644),
+        "inode is corrupt: i_mode is 0644"
+    );
+    assert_eq!(
+        shown(Structure::Inode, "i_flags", 0x1008_0000),
+        "inode is corrupt: i_flags is 0x10080000"
+    );
+    assert_eq!(
+        shown(Structure::ExtentNode, "eh_magic", 0),
+        "extent tree node is corrupt: eh_magic is 0x0"
     );
 }
 
