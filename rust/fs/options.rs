@@ -168,8 +168,9 @@ impl Options {
         from_number(self.errors.load(Relaxed))
     }
 
-    /// Shows, as ext4 does, what is not the default of the volume or of every volume.
-    pub(super) fn show(&self, volume: &Superblock, seq: &SeqFile) {
+    /// Shows, as ext4 does, what is not the default of the volume or of every volume; of `dax=always`
+    /// only where `has_dax`, since nothing of it is in force elsewhere.
+    pub(super) fn show(&self, volume: &Superblock, has_dax: bool, seq: &SeqFile) {
         if self.noload {
             seq_print!(seq, ",norecovery");
         }
@@ -188,7 +189,7 @@ impl Options {
             };
             seq_print!(seq, ",errors={errors}");
         }
-        if self.is_dax_given {
+        if self.is_dax_given && (has_dax || self.dax != DaxMode::Always) {
             let dax = match self.dax {
                 DaxMode::Always => "always",
                 DaxMode::Never => "never",
