@@ -18,7 +18,7 @@ use super::{
         At, //
     },
     options::{
-        DaxChange,
+        Fixed,
         Given,
         Options, //
     },
@@ -189,7 +189,7 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
     let options = fc.sb().volume().options();
     options
         .change(fc.context())
-        .map_err(|DaxChange| Refusal::DaxChange)?;
+        .map_err(|Fixed { option }| Refusal::FixedOption(option))?;
     fc.set_posix_acl(options.acl());
     Ok(())
 }

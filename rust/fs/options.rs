@@ -126,13 +126,17 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`DaxChange`]; nothing is changed then.
-    pub(super) fn change(&self, given: &Given) -> Result<(), DaxChange> {
+    /// [`Fixed`]; nothing is changed then.
+    pub(super) fn change(&self, given: &Given) -> Result<(), Fixed> {
         // Pages of files that are open would have to move. As with ext4, what was not given when the
         // volume was mounted cannot be given now, not even when it would be the same.
         let mounted = self.is_dax_given.then_some(self.dax);
         if given.dax.is_some() && given.dax != mounted {
-            return Err(DaxChange);
+            return Err(Fixed { option: "dax" });
+        }
+        // Whether the journal is replayed was decided before anything was read.
+        if given.noload && !self.noload {
+            return Err(Fixed { option: "noload" });
         }
         if let Some(acl) = given.acl {
             self.acl.store(acl, Relaxed);
@@ -200,8 +204,11 @@ impl Options {
     }
 }
 
-/// Remounting cannot change which files are accessed without the page cache.
-pub(super) struct DaxChange;
+/// Remounting cannot change an option.
+pub(super) struct Fixed {
+    /// Its name.
+    pub(super) option: &'static str,
+}
 
 const CONTINUE: u32 = 0;
 const REMOUNT_RO: u32 = 1;

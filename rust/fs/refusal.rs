@@ -38,8 +38,8 @@ pub(super) enum Refusal {
     WriteProtected(RoCompat),
     /// To be written, which this version cannot do.
     ReadOnly,
-    /// Mounted, and to access other files than before without the page cache.
-    DaxChange,
+    /// Mounted, and to have an option that has to be there from the beginning.
+    FixedOption(&'static str),
     /// Its journal has to be replayed first, and the device cannot be written.
     NeedsRecovery,
     /// Its journal has to be replayed, and is none that can be.
@@ -81,7 +81,7 @@ impl Refusal {
             Self::Replay(error) => *error,
             Self::WriteProtected(_) | Self::Scattered => errno::eopnotsupp(),
             Self::ReadOnly | Self::NeedsRecovery => EROFS,
-            Self::BlockSize { .. } | Self::DaxChange => EINVAL,
+            Self::BlockSize { .. } | Self::FixedOption(_) => EINVAL,
         }
     }
 
@@ -114,7 +114,9 @@ impl fmt::Display for Refusal {
                 write!(f, "unsupported features, read-only at best: {features}")
             }
             Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
-            Self::DaxChange => f.write_str("dax cannot be changed while the volume is mounted"),
+            Self::FixedOption(option) => {
+                write!(f, "{option} cannot be changed while the volume is mounted")
+            }
             Self::NeedsRecovery => f.write_str(
                 "the journal has to be replayed, and the device is read-only; noload mounts without",
             ),
