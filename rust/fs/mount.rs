@@ -132,6 +132,9 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     let settled = settle(sb, given.noload())?;
     let superblock = settled.superblock();
     let journal = Journal::find(sb, superblock)?;
+    if let Some(journal) = &journal {
+        journal.warn_if_broken(sb, superblock);
+    }
     let groups = Groups::read(sb, superblock, journal.as_ref())?;
     let options = Options::new(given, superblock);
     let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
