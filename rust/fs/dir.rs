@@ -19,7 +19,6 @@
 use super::{
     fsync, htree,
     inode::{
-        self,
         read_block, //
     },
     ioctl,

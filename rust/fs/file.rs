@@ -72,6 +72,10 @@ impl file::Operations for Operations {
         Ok(())
     }
 
+    fn release(file: &File) {
+        dax::release(file.inode());
+    }
+
     fn read_iter(read: kiocb::Read<'_, Stablefs>) -> Result<usize> {
         if read.inode().is_dax() {
             dax::read(read)

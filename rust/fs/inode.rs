@@ -171,10 +171,10 @@ impl Inode {
         self.data().has_claims.load(Relaxed)
     }
 
-    /// Has [`has_claims`](Self::has_claims) say so, until the inode is evicted: by one who uses it.
-    pub(super) fn set_has_claims(&self) {
-        if !self.has_claims() {
-            self.data().has_claims.store(true, Relaxed);
+    /// Has [`has_claims`](Self::has_claims) say so, or not: the latter for one who keeps faults out.
+    pub(super) fn set_has_claims(&self, has: bool) {
+        if self.has_claims() != has {
+            self.data().has_claims.store(has, Relaxed);
         }
     }
 

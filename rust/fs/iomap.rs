@@ -48,11 +48,14 @@ use crate::{
         self,
         Blocks,
         Lblk,
-        LblkRange,
-        PblkRange, //
+        LblkRange, //
     },
 };
 use ::kernel::prelude::*;
+
+/// Blocks that are claimed at a time, a power of 2: 2 MiB, as blocks are pages where there is DAX. A
+/// file needs no more claims than it has extents and such parts, however small its pages are.
+const AROUND: u32 = 512;
 
 /// Operations on mappings.
 pub(super) struct Operations;
@@ -257,15 +260,15 @@ fn hole_behind_all<'a>(pos: u64, len: u64) -> iomap::Mapping<'a> {
 }
 
 /// Claims what C maps for a fault on the `len` bytes from block `lblk` on: data that are at least as
-/// long, and nothing else.
+/// long, and nothing else. If it can be had, what the extent has around them is claimed, too.
 fn claim(inode: &Inode, extent: &Extent, lblk: Lblk, len: u64) -> Result {
     let n = Blocks(len.div_ceil(blocks::len(inode)));
     let end = lblk.checked_add(n).filter(|end| *end <= extent.lblks().end);
-    if end.is_none() || extent.state() != State::Written {
+    let (Some(end), State::Written) = (end, extent.state()) else {
         return Ok(());
-    }
-    let start = extent.pblk(lblk).ok_or(EINVAL)?;
-    let end = start.checked_add(n).ok_or(EINVAL)?;
-    let wanted = Claim::new(inode.ino(), lblk, PblkRange { start, end }).ok_or(EINVAL)?;
-    dax::claim(inode, wanted)
+    };
+    let of = |start, end| Claim::of(inode.ino(), extent, LblkRange { start, end }).ok_or(EINVAL);
+    let start = Lblk(lblk.0 & !(AROUND - 1));
+    let around = Lblk(start.0.saturating_add(AROUND));
+    dax::claim(inode, of(start, around.max(end))?, of(lblk, end)?)
 }

@@ -131,7 +131,7 @@ impl Superblock {
         let start = self.superblock_block().0.saturating_add(1);
         let end = start.saturating_add(len.div_ceil(self.block_len().get()));
         if end > self.blocks_count().0 {
-            return Structure::Superblock.corrupt("s_blocks_count_lo", self.blocks_count().0);
+            return Structure::Superblock.corrupt("s_blocks_count", self.blocks_count().0);
         }
         Ok(PblkRange {
             start: Pblk(start),

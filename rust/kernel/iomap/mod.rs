@@ -141,6 +141,13 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// What there is at `pos`; of interest are `len` bytes, but to know of more does no harm.
     ///
+    /// Asked with [`Flags::FAULT`], memory that the `len` bytes are in is to be told for one place in
+    /// one file only, for as long as C knows that page of the file: until
+    /// [`break_layout`](super::dax::break_layout) has succeeded, or the inode is evicted. C relies on
+    /// it. Told of a second place it warns, goes on, and overwrites which file the page is of; whoever
+    /// gives up the page then finds the counts of it wrong, or a file that is gone. The types do not
+    /// see to that: who may have which block is the filesystem's business.
+    ///
     /// # Errors
     ///
     /// What the system call shall return. A mapping without `pos`, or of another device than was
