@@ -293,7 +293,15 @@ fn free_in(
         let run = geometry.run(number, blocks);
         let at = change.bitmap_at();
         if let Err(WrongBit(bit)) = bitmap.clear(run) {
-            let pblk = geometry.pblks(number, Run { start: bit, end: bit }).start;
+            let pblk = geometry
+                .pblks(
+                    number,
+                    Run {
+                        start: bit,
+                        end: bit,
+                    },
+                )
+                .start;
             return Err(metadata::corrupt(
                 sb,
                 at,

@@ -103,7 +103,8 @@ impl Allocator {
         let count = NonZeroUsize::new(groups.len().min(STRIPES)).ok_or(EINVAL)?;
         let mut stripes = KVec::with_capacity(count.get(), GFP_KERNEL)?;
         for n in 0..count.get() {
-            let mut summaries = KVVec::with_capacity(groups.len().div_ceil(count.get()), GFP_KERNEL)?;
+            let mut summaries =
+                KVVec::with_capacity(groups.len().div_ceil(count.get()), GFP_KERNEL)?;
             for summary in groups.iter().skip(n).step_by(count.get()) {
                 summaries.push(*summary, GFP_KERNEL)?;
             }
@@ -236,7 +237,8 @@ impl Stripe {
             if known.freed == 0 {
                 return (freed, None);
             }
-            let Some(Swept { next, freed: n }) = allocation::sweep(&mut known.held, pblk, tid) else {
+            let Some(Swept { next, freed: n }) = allocation::sweep(&mut known.held, pblk, tid)
+            else {
                 return (freed, None);
             };
             if let Some(n) = n {
