@@ -22,7 +22,10 @@ pub(super) use {
         Change,
         CREDITS, //
     },
-    ranges::spare,
+    ranges::{
+        spare,
+        Spare, //
+    },
 };
 
 use super::{
