@@ -40,6 +40,8 @@ pub enum Who {
     Root,
     /// What has to work on a full volume.
     Essential,
+    /// One who has reserved them already.
+    Holder,
 }
 
 /// Why nothing was reserved: `ENOSPC`.
@@ -72,9 +74,15 @@ impl Space {
         self.reserved
     }
 
-    /// How many blocks can be reserved now.
+    /// Blocks that were freed in transactions which are not yet committed.
+    pub fn freed(&self) -> u64 {
+        self.freed
+    }
+
+    /// How many blocks can be reserved now; of a holder, how many are.
     pub fn room(&self, who: Who) -> u64 {
         let kept = match who {
+            Who::Holder => return self.reserved,
             Who::User => self.kept.root.saturating_add(self.kept.essential),
             Who::Root => self.kept.essential,
             Who::Essential => 0,
@@ -82,7 +90,7 @@ impl Space {
         self.free.saturating_sub(self.reserved).saturating_sub(kept)
     }
 
-    /// Reserves blocks: all or none.
+    /// Reserves blocks: all or none. Those of a holder stay as they are.
     ///
     /// # Errors
     ///
@@ -95,6 +103,9 @@ impl Space {
         if n > self.room(who) {
             let commit_helps = n <= after_commit.room(who);
             return Err(NoSpace { commit_helps });
+        }
+        if who == Who::Holder {
+            return Ok(());
         }
         // INVARIANT: There is room for them.
         self.reserved = self.reserved.saturating_add(n);

@@ -168,7 +168,7 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
 }
 
 /// A time of the VFS, which has been cut to what the disk has room for.
-fn to_disk(time: Time) -> ondisk::inode::Time {
+pub(super) fn to_disk(time: Time) -> ondisk::inode::Time {
     ondisk::inode::Time {
         sec: time.sec,
         nsec: time.nsec,

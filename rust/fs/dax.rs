@@ -31,7 +31,6 @@ use crate::{
         vm, //
     },
     ondisk::{
-        self,
         inode::{
             Flags,
             Type, //
@@ -63,11 +62,11 @@ pub(super) enum DaxMode {
 
 impl DaxMode {
     /// Whether DAX is wanted for an inode.
-    pub(super) fn wants(self, inode: &ondisk::Inode) -> bool {
+    fn wants(self, flags: Flags) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Inode => inode.flags().contains(Flags::DAX),
+            Self::Inode => flags.contains(Flags::DAX),
         }
     }
 }
@@ -142,18 +141,18 @@ impl Dax {
         Some(&self.memory.as_ref().ok()?.device)
     }
 
-    /// Whether an inode of the volume `sb` is to be accessed with DAX. The first time that this
-    /// fails for want of a device, the log says why.
-    pub(super) fn is_for(&self, sb: &OnDevice, inode: &ondisk::Inode) -> bool {
+    /// Whether an inode of the volume `sb`, of that type and with those flags, is to be accessed with
+    /// DAX. The first time that this fails for want of a device, the log says why.
+    pub(super) fn is_for(&self, sb: &OnDevice, file_type: Type, flags: Flags) -> bool {
         let otherwise = [
             Flags::ENCRYPT,
             Flags::INLINE_DATA,
             Flags::JOURNAL_DATA,
             Flags::VERITY,
         ];
-        if inode.file_type() != Type::Regular
-            || !self.mode.wants(inode)
-            || otherwise.iter().any(|flag| inode.flags().contains(*flag))
+        if file_type != Type::Regular
+            || !self.mode.wants(flags)
+            || otherwise.iter().any(|flag| flags.contains(*flag))
         {
             return false;
         }

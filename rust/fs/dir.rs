@@ -18,7 +18,10 @@
 
 use super::{
     htree,
-    inode::read_block,
+    inode::{
+        self,
+        read_block, //
+    },
     ioctl,
     metadata::{
         self,
@@ -39,6 +42,7 @@ use crate::{
             Whence, //
         },
         sort::sort_by_key,
+        truncate::ByteRange, //
     },
     ondisk::{
         dir::{
@@ -99,6 +103,10 @@ impl file::Operations for Operations {
             Order::Linear => iterate_linear(dir, ctx),
             order => iterate_hashed(file, dir, order, ctx),
         }
+    }
+
+    fn fsync(file: &File, _range: ByteRange, _datasync: bool) -> Result {
+        inode::write_inode(file.inode(), true)
     }
 
     fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {

@@ -25,6 +25,7 @@ use super::{
         At,
         MetaBlock, //
     },
+    symlink,
     transaction::{
         self,
         Edit,
@@ -49,6 +50,7 @@ use crate::{
             Extent,
             Node,
             State,
+            MAX_DEPTH,
             ROOT_LEN, //
         },
         inode::Content,
@@ -76,6 +78,16 @@ impl Steps {
         Self { depth }
     }
 
+    /// Those of a file without blocks.
+    pub(super) const NEW: Self = Self { depth: 0 };
+
+    /// Those of the same file once one more of them has been done.
+    pub(super) fn next(&self) -> Self {
+        Self {
+            depth: self.depth.saturating_add(1).min(MAX_DEPTH),
+        }
+    }
+
     /// [`allocate`], or [`append`] without the block itself.
     pub(super) fn allocate(&self) -> Credits {
         balloc::NEW + self.nodes(Cost::change(self.depth))
@@ -89,13 +101,21 @@ impl Steps {
     /// [`remove`], of a file whose blocks are metadata, or of any other.
     pub(super) fn remove(&self, inode: &Inode) -> Credits {
         let longest = State::Written.max_len();
+        // No more than there are: a small journal has no room for as many as an extent could have.
+        let per_block = inode.sb().volume().block_size().bytes().get() / 512;
+        let all = inode.disk().sectors().checked_div(per_block.into());
+        self.remove_some(inode, longest.min(Blocks(all.unwrap_or(0))))
+    }
+
+    /// [`remove`], of no more than `n` blocks.
+    pub(super) fn remove_some(&self, inode: &Inode, n: Blocks) -> Credits {
         let revokes = if holds_metadata(inode) {
-            u32::try_from(longest.0).unwrap_or(u32::MAX)
+            u32::try_from(n.0).unwrap_or(u32::MAX)
         } else {
             0
         };
         let revokes = Credits { blocks: 0, revokes };
-        balloc::free_credits(inode.sb(), longest) + revokes + self.nodes(Cost::remove(self.depth))
+        balloc::free_credits(inode.sb(), n) + revokes + self.nodes(Cost::remove(self.depth))
     }
 
     fn nodes(&self, cost: Cost) -> Credits {
@@ -226,6 +246,9 @@ pub(super) fn remove(
     inode: &Inode,
     lblks: LblkRange,
 ) -> Result<bool> {
+    if !matches!(inode.disk().content(), Content::Extents(_)) {
+        return Ok(false);
+    }
     let changing = map::change(inode)?;
     let mut nodes = Nodes::new(transaction, inode)?;
     let Some(extent) = nodes.step(|tree| tree.remove(lblks))? else {
@@ -368,8 +391,10 @@ impl<'t, 'a> Nodes<'t, 'a> {
     /// Has the inode say what the step has changed of it.
     fn finish(self) -> Result {
         let root = self.root;
+        let volume = self.inode.sb().volume();
         inode::update(self.transaction, self.inode, |fields| {
             fields.content = Content::Extents(root);
+            symlink::forget_target(volume, fields);
         })
         .inspect_err(|error| self.transaction.abort(*error))
     }

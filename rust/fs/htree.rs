@@ -33,6 +33,8 @@ use core::ops::ControlFlow;
 pub(super) struct Visited {
     /// Where it is in the directory.
     pub(super) lblk: Lblk,
+    /// The node above it, unless that is the root.
+    pub(super) node: Option<Lblk>,
     /// The entry of the leaf that would be next.
     pub(super) next: Option<Entry>,
     /// The hash function of the directory.
@@ -58,9 +60,10 @@ pub(super) fn for_each_leaf<R>(
         .map_err(|error| metadata::blame(sb, At::block(dir.ino(), block.pblk), error))?;
     let hasher = root.hasher();
     let hash = hash(hasher);
-    let mut visit = |lblk, next| {
+    let mut visit = |lblk, node, next| {
         visit(Visited {
             lblk,
+            node,
             next,
             hasher,
             hash,
@@ -73,7 +76,7 @@ pub(super) fn for_each_leaf<R>(
         let next_above = root.index().after(above);
         match above.child() {
             Child::Leaf(lblk) => {
-                if let ControlFlow::Break(value) = visit(lblk, next_above)? {
+                if let ControlFlow::Break(value) = visit(lblk, None, next_above)? {
                     return Ok(ControlFlow::Break(value));
                 }
             }
@@ -97,7 +100,8 @@ pub(super) fn for_each_leaf<R>(
                             format_args!("hash tree is deeper than it may be"),
                         ));
                     };
-                    if let ControlFlow::Break(value) = visit(lblk, next.or(next_above))? {
+                    let next_leaf = next.or(next_above);
+                    if let ControlFlow::Break(value) = visit(lblk, Some(below.lblk()), next_leaf)? {
                         return Ok(ControlFlow::Break(value));
                     }
                     entry = next;
@@ -108,6 +112,24 @@ pub(super) fn for_each_leaf<R>(
         entry = next_above;
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// The leaf that a name is in, or is to be added to.
+///
+/// # Errors
+///
+/// What reading and checking the nodes says.
+pub(super) fn leaf_of(dir: &Inode, name: &[u8]) -> Result<Visited> {
+    let found = for_each_leaf(
+        dir,
+        |hasher| hasher.hash(name),
+        |leaf| Ok(ControlFlow::Break(leaf)),
+    )?;
+    match found {
+        ControlFlow::Break(leaf) => Ok(leaf),
+        // No node is without entries.
+        ControlFlow::Continue(()) => Err(EINVAL),
+    }
 }
 
 /// Whether names of the hash that the leaf of `entry` begins with may be in the leaf before it, too.

@@ -1,14 +1,161 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::transaction::Transaction;
+//! Inodes are taken, and freed: bitmaps and descriptors on the disk, and what is known of them in
+//! memory, together.
+//!
+//! free → taken, for a directory or something else → freed: free
+//!
+//! Whoever takes an inode fills it in the same transaction. What is in the inode table before, of an
+//! inode that was never used, nobody knows.
+
+use super::{
+    groups::{
+        self,
+        Change,
+        Group, //
+    },
+    metadata,
+    transaction::{
+        self,
+        Transaction, //
+    },
+    Inode, //
+};
 use crate::{
-    kernel::jbd2::Credits,
-    ondisk::Ino, //
+    allocation::{
+        find_inode,
+        usage,
+        Bitmap,
+        Geometry,
+        InodeSearch,
+        Kind,
+        Run,
+        WrongBit, //
+    },
+    kernel::{
+        errno,
+        jbd2::Credits, //
+    },
+    ondisk::{
+        group::Flags,
+        GroupNumber,
+        Ino, //
+    },
 };
 use ::kernel::prelude::*;
 
-pub(super) const CREDITS: Credits = Credits::blocks(2);
+/// What [`new_inode`] changes, and [`free_inode`]: the bitmap of inodes, the descriptor, and the bitmap
+/// of blocks of a group that has had none.
+pub(super) const CREDITS: Credits = Credits::blocks(groups::CREDITS.blocks.saturating_add(1));
 
-pub(super) fn free_inode(_: &Transaction<'_>, _: Ino, _: bool) -> Result {
+/// Takes an inode for something that is to have a name in directory `dir`.
+///
+/// # Errors
+///
+/// `ENOSPC`; what asking the journal says. No inode is taken then.
+///
+/// # Context
+///
+/// Sleeps. The transaction has [`CREDITS`] left.
+pub(super) fn new_inode(transaction: &Transaction<'_>, dir: &Inode, kind: Kind) -> Result<Ino> {
+    let volume = transaction.sb().volume();
+    let geometry = Geometry::new(volume).ok_or(EROFS)?;
+    let allocator = volume.allocator();
+    let mut search = InodeSearch::new(geometry, dir.ino(), kind, allocator.total());
+    while let Some(number) = search.next(|group| allocator.summary(group)) {
+        let group = allocator.lock(number)?;
+        let taken = take(transaction, geometry, dir.ino(), kind, number, &group);
+        if let Some(Some(ino)) = group.unless_bad(taken)? {
+            return Ok(ino);
+        }
+    }
     Err(ENOSPC)
+}
+
+/// Takes an inode of one group, if one is free.
+fn take(
+    transaction: &Transaction<'_>,
+    geometry: Geometry<'_>,
+    dir: Ino,
+    kind: Kind,
+    number: GroupNumber,
+    group: &Group<'_>,
+) -> Result<Option<Ino>> {
+    let (sb, volume) = (transaction.sb(), geometry.volume());
+    let change = Change::new(transaction, geometry, dir, number)?;
+    let mut inodes = change.inode_bitmap()?;
+    let len = volume.inodes_per_group().get();
+    let mut bitmap = Bitmap::new(inodes.bytes_mut(), len).ok_or(EINVAL)?;
+    let Some(ino) = find_inode(geometry, number, &bitmap) else {
+        return Ok(None);
+    };
+    let (at, descriptor) = (change.inode_bitmap_at(), change.descriptor());
+    let bit = volume.index_in_group(ino);
+    if bit > descriptor.inodes_used(volume) {
+        // Then those in between would count as used, and nobody knows what they are.
+        return Err(metadata::corrupt(
+            sb,
+            at,
+            format_args!("in use are inodes before {} that never were", ino.get()),
+        ));
+    }
+    let blocks = if descriptor.flags().contains(Flags::BLOCK_UNINIT) {
+        Some(change.block_bitmap()?)
+    } else {
+        None
+    };
+    let is_dir = kind != Kind::Other;
+    let usage = usage::without_inode(geometry, &descriptor.usage(), ino, is_dir);
+    let (Some(usage), Ok(())) = (usage, bitmap.set(one(bit))) else {
+        return Err(transaction::bug(sb, at, "an inode that cannot be taken"));
+    };
+    change.finish(&usage, blocks, Some(inodes))?;
+    group.count_inode(&usage, true, is_dir);
+    Ok(Some(ino))
+}
+
+/// Frees an inode, `was_dir` if it was a directory.
+///
+/// # Errors
+///
+/// `EFSCORRUPTED`, reported, for one that is free; `EFSCORRUPTED`, `EFSBADCRC`, `EIO` for a group that is
+/// broken; what asking the journal says. Nothing is changed then.
+///
+/// # Context
+///
+/// Sleeps. The transaction has [`CREDITS`] left.
+pub(super) fn free_inode(transaction: &Transaction<'_>, ino: Ino, was_dir: bool) -> Result {
+    let sb = transaction.sb();
+    let volume = sb.volume();
+    let geometry = Geometry::new(volume).ok_or(EROFS)?;
+    let number = volume.group_of(ino);
+    let group = volume.allocator().lock(number)?;
+    let free = || {
+        let change = Change::new(transaction, geometry, ino, number)?;
+        let mut inodes = change.inode_bitmap()?;
+        let len = volume.inodes_per_group().get();
+        let mut bitmap = Bitmap::new(inodes.bytes_mut(), len).ok_or(EINVAL)?;
+        let at = change.inode_bitmap_at();
+        if let Err(WrongBit(_)) = bitmap.clear(one(volume.index_in_group(ino))) {
+            let what = format_args!("the inode is to be freed, and is free");
+            return Err(metadata::corrupt(sb, at, what));
+        }
+        let usage = usage::with_inode(&change.descriptor().usage(), was_dir).ok_or_else(|| {
+            metadata::corrupt(
+                sb,
+                at,
+                format_args!("a directory is freed, and there are none"),
+            )
+        })?;
+        change.finish(&usage, None, Some(inodes))?;
+        group.count_inode(&usage, false, was_dir);
+        Ok(())
+    };
+    group.unless_bad(free())?.ok_or(errno::efscorrupted())
+}
+
+/// A bit as a run.
+fn one(bit: u32) -> Run {
+    let end = bit.saturating_add(1);
+    Run { start: bit, end }
 }

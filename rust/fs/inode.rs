@@ -54,6 +54,7 @@ use crate::{
             Tid, //
         },
         log,
+        mnt_idmapping::Idmap,
         posix_acl::{
             self,
             PosixAcl, //
@@ -143,6 +144,13 @@ impl Inode {
         self.data().disk.lock().inode
     }
 
+    /// Held to change the inode on the disk, and to read from there what may be changing. Nothing is
+    /// allocated then that memory reclaim would call a filesystem for, as that starts handles, and who
+    /// has one may wait for this.
+    pub(super) fn changing(&self) -> &Mutex<()> {
+        &self.data().changing
+    }
+
     /// Where it is noted as an orphan, for [`orphan`](super::orphan).
     pub(super) fn orphan(&self) -> Option<orphan::Place> {
         self.data().disk.lock().orphan
@@ -206,6 +214,15 @@ impl crate::kernel::inode::Operations for InodeOperations {
 
     fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         attr::setattr(attr)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        acl: Option<&PosixAcl>,
+        acl_type: posix_acl::Type,
+    ) -> Result {
+        acl::set(idmap, inode, acl, acl_type)
     }
 
     fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {
@@ -274,16 +291,44 @@ pub(super) fn update(
     inode: &Inode,
     change: impl FnOnce(&mut Fields),
 ) -> Result {
+    update_whole(transaction, inode, |fields, _, _| {
+        change(fields);
+        Ok(())
+    })
+}
+
+/// As [`update`], of all bytes of the inode: those behind the fields are extended attributes. What
+/// `change` changes elsewhere, those see together with it who hold [`changing`](Inode::changing). What it
+/// returns lives until the inode has changed. If the inode is in the list of orphans, that is passed,
+/// locked.
+///
+/// # Errors
+///
+/// Those of [`update`], and of `change`. The inode has not changed then.
+///
+/// # Context
+///
+/// As [`update`].
+pub(super) fn update_whole<T>(
+    transaction: &Transaction<'_>,
+    inode: &Inode,
+    change: impl FnOnce(&mut Fields, &mut [u8], Option<&mut KVec<Ino>>) -> Result<T>,
+) -> Result<T> {
     let (sb, ino) = (inode.sb(), inode.ino());
     let volume = sb.volume();
     let place = place_of(sb, ino)?;
     let at = At::block(ino, place.pblk);
     let tid = transaction.tid()?;
-    let _changing = inode.data().changing.lock();
+    let _changing = inode.changing().lock();
+    let mut listed = orphan::lock_list(inode);
     let mut edit = transaction.edit_part(at, place)?;
     let mut fields = inode.disk().fields();
     attr::from_vfs(inode, &mut fields);
-    change(&mut fields);
+    if let Some((_, next)) = &listed {
+        fields.dtime = next.map_or(0, Ino::get);
+    }
+    let listed = listed.as_mut().map(|(inodes, _)| &mut **inodes);
+    let changed = change(&mut fields, edit.bytes_mut(), listed)?;
     let disk = fields
         .encode::<KernelCrc32c>(volume, ino, edit.bytes_mut())
         .ok_or_else(|| transaction::bug(sb, at, "an inode that cannot be encoded"))?;
@@ -291,7 +336,7 @@ pub(super) fn update(
     let mut known = inode.data().disk.lock();
     known.inode = disk;
     known.tid = Some(tid);
-    Ok(())
+    Ok(changed)
 }
 
 /// Has [`update`] not fail but for a journal that has been given up.
@@ -382,44 +427,32 @@ fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> P
 ///
 /// `EFSCORRUPTED` if there is none; what reading says.
 pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
-    let sb = inode.sb();
+    MetaBlock::read(inode.sb(), inode.ino(), pblk_of(inode, lblk)?)
+}
+
+/// Where block `lblk` of a directory or a symbolic link is.
+///
+/// # Errors
+///
+/// Those of [`read_block`].
+pub(super) fn pblk_of(inode: &Inode, lblk: Lblk) -> Result<Pblk> {
     let pblk = match map::lookup(inode, lblk)?.mapping {
         Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
         _ => None,
     };
-    match pblk {
-        Some(pblk) => MetaBlock::read(sb, inode.ino(), pblk),
-        None => Err(metadata::corrupt(
-            sb,
+    pblk.ok_or_else(|| {
+        metadata::corrupt(
+            inode.sb(),
             At::inode(inode.ino()),
             format_args!("has no block {}", lblk.0),
-        )),
-    }
+        )
+    })
 }
 
 fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
-    let dax = sb.volume().dax().is_for(sb, disk);
-    let ops = Ops::new::<InodeOperations>;
-    let kind = match (disk.file_type(), disk.content()) {
-        (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
-        (Type::Regular, _) if dax => Kind::Regular(ops(), file::ops(), aops::dax_ops()),
-        (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
-        (Type::Symlink, content) => Kind::Symlink(
-            Ops::new::<symlink::Operations>(),
-            match content {
-                Content::Target(target) => {
-                    Some(KBox::new(symlink::c_string(target.bytes())?, GFP_KERNEL)?)
-                }
-                _ => None,
-            },
-        ),
-        (Type::Fifo, _) => special(Special::Fifo, disk),
-        (Type::CharDevice, _) => special(Special::CharDevice, disk),
-        (Type::BlockDevice, _) => special(Special::BlockDevice, disk),
-        (Type::Socket, _) => special(Special::Socket, disk),
-    };
+    let dax = sb.volume().dax().is_for(sb, disk.file_type(), disk.flags());
     Ok(Params {
-        kind,
+        kind: kind(disk.file_type(), disk.content(), dax)?,
         permissions: disk.permissions(),
         uid: disk.uid(),
         gid: disk.gid(),
@@ -432,6 +465,33 @@ fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
         generation: disk.generation(),
         version: disk.version(),
         flags: vfs_flags(disk.flags(), dax),
+    })
+}
+
+/// What an inode of that type and content is to the VFS; a regular file, with DAX or without.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(super) fn kind(file_type: Type, content: &Content, dax: bool) -> Result<Kind<Stablefs>> {
+    let ops = Ops::new::<InodeOperations>;
+    Ok(match (file_type, content) {
+        (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
+        (Type::Regular, _) if dax => Kind::Regular(ops(), file::ops(), aops::dax_ops()),
+        (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
+        (Type::Symlink, content) => Kind::Symlink(
+            Ops::new::<symlink::Operations>(),
+            match content {
+                Content::Target(target) => {
+                    Some(KBox::new(symlink::c_string(target.bytes())?, GFP_KERNEL)?)
+                }
+                _ => None,
+            },
+        ),
+        (Type::Fifo, _) => special(Special::Fifo, content),
+        (Type::CharDevice, _) => special(Special::CharDevice, content),
+        (Type::BlockDevice, _) => special(Special::BlockDevice, content),
+        (Type::Socket, _) => special(Special::Socket, content),
     })
 }
 
@@ -448,8 +508,8 @@ pub(super) fn vfs_flags(flags: ondisk::inode::Flags, dax: bool) -> Flags {
     }
 }
 
-fn special(kind: Special, disk: &ondisk::Inode) -> Kind<Stablefs> {
-    let (major, minor) = match disk.content() {
+fn special(kind: Special, content: &Content) -> Kind<Stablefs> {
+    let (major, minor) = match content {
         Content::Device(device) => (device.major, device.minor),
         _ => (0, 0),
     };

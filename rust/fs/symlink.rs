@@ -24,7 +24,16 @@ use crate::{
         stat::Kstat,
         xattr::Buffer, //
     },
-    ondisk::Lblk,
+    ondisk::{
+        self,
+        inode::{
+            Content,
+            Fields,
+            Type, //
+        },
+        Blocks,
+        Lblk, //
+    },
 };
 use ::kernel::{
     prelude::*,
@@ -66,6 +75,18 @@ impl inode::Operations for Operations {
 
     fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
         xattr::list(inode, names)
+    }
+}
+
+/// Has a link that has no block, but should, say that it is being deleted: else it would be taken for
+/// one with its target in the inode.
+pub(super) fn forget_target(volume: &ondisk::Superblock, fields: &mut Fields) {
+    let has_tree = matches!(fields.content, Content::Extents(_));
+    let block = Blocks(1).bytes(volume.block_size()).unwrap_or(0) / 512;
+    let others = fields.xattr_block.map_or(0, |_| block);
+    if fields.file_type == Type::Symlink && has_tree && fields.sectors <= others {
+        fields.size = 0;
+        fields.content = Content::Nothing;
     }
 }
 

@@ -4,7 +4,10 @@
 
 use super::{
     dax::Dax,
-    groups::Groups,
+    groups::{
+        Allocator,
+        Groups, //
+    },
     map::Maps,
     options::Options,
     orphan::Orphans,
@@ -21,8 +24,17 @@ use crate::{
     ondisk, //
 };
 use ::kernel::{
+    new_mutex,
     prelude::*,
-    sync::SetOnce, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
 };
 use core::{
     fmt,
@@ -38,6 +50,8 @@ pub(crate) struct Volume {
     dax: Dax,
     verifier: Option<Verifier>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
+    shared_xattrs: Pin<KBox<Mutex<()>>>,
+    has_errors: Atomic<bool>,
 }
 
 impl Volume {
@@ -58,6 +72,8 @@ impl Volume {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
             orphans: SetOnce::new(),
+            has_errors: Atomic::new(false),
+            shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
             groups,
@@ -85,6 +101,11 @@ impl Volume {
         &self.groups
     }
 
+    /// What is free.
+    pub(super) fn allocator(&self) -> &Arc<Allocator> {
+        &self.groups.allocator
+    }
+
     /// What is known of where the blocks of files are.
     pub(super) fn maps(&self) -> &Maps {
         &self.maps
@@ -98,6 +119,21 @@ impl Volume {
     /// Has [`orphans`](Self::orphans) tell of the file.
     pub(super) fn set_orphans(&self, orphans: Pin<KBox<Orphans>>) {
         self.orphans.populate(orphans);
+    }
+
+    /// Held to change a block of extended attributes that several inodes have.
+    pub(super) fn shared_xattrs(&self) -> &Mutex<()> {
+        &self.shared_xattrs
+    }
+
+    /// Whether broken metadata have been met while it was written.
+    pub(super) fn has_errors(&self) -> bool {
+        self.has_errors.load(Relaxed)
+    }
+
+    /// Has [`has_errors`](Self::has_errors) say so.
+    pub(super) fn set_has_errors(&self) {
+        self.has_errors.store(true, Relaxed);
     }
 
     /// The mount options in force.

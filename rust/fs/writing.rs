@@ -17,6 +17,7 @@ use super::{
     },
     refusal::Refusal,
     superblock::Read,
+    volume::Volume,
     SuperBlock, //
 };
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
     },
     ondisk::{
         Compat,
+        Errors,
+        Free,
         Incompat,
         RoCompat,
         Superblock,
@@ -88,7 +91,9 @@ fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
     let Some(journal) = Journal::find(sb, volume)? else {
         return Err(Refusal::Lacks("has_journal"));
     };
-    let map = journal.into_map(sb, volume)?;
+    let map = journal
+        .into_map(sb, volume)?
+        .with_allocator(volume.allocator().clone());
     let map = KBox::new(map, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
     let mut journal = jbd2::Journal::init_dev(sb, map)
         .and_then(jbd2::Journal::load)
@@ -129,6 +134,27 @@ pub(super) fn close(sb: &SuperBlock) -> Result {
     })
 }
 
+/// Does what the mount options say of broken metadata on a volume that is written: from then on it is
+/// not, or the superblock will have `e2fsck` look at everything.
+///
+/// # Context
+///
+/// Sleeps; handles may be started.
+pub(super) fn met_error(sb: &SuperBlock, error: Error) {
+    let volume = sb.volume();
+    volume.set_has_errors();
+    let Some(journal) = sb.journal() else {
+        return;
+    };
+    if volume.options().errors() != Errors::Continue && !journal.is_aborted() {
+        log::err(
+            sb,
+            format_args!("nothing is written any more (errors=remount-ro)"),
+        );
+        journal.abort(error);
+    }
+}
+
 fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
     let now = ktime_get_real_seconds();
     // Those that are noted while the volume is closed could not be deleted.
@@ -138,10 +164,22 @@ fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
         sb,
         &Update {
             needs_recovery: Some(open),
+            free: (!open).then(|| free(sb.volume())),
             orphan_present: (orphan_file && (open || is_empty)).then_some(open),
             mounted: open.then_some(now),
             written: Some(now),
+            error: sb.volume().has_errors(),
             ..Update::default()
         },
     )
+}
+
+/// What is free, as the superblock says it.
+fn free(volume: &Volume) -> Free {
+    let allocator = volume.allocator();
+    Free {
+        clusters: allocator.unused(),
+        // CAST: inodes of the volume.
+        inodes: u32::try_from(allocator.total().free_inodes).unwrap_or(u32::MAX),
+    }
 }

@@ -32,6 +32,7 @@ pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod mnt_idmapping;
 pub(crate) mod posix_acl;
+pub(crate) mod random;
 mod ret;
 pub(crate) mod sched_mm;
 pub(crate) mod shrinker;

@@ -120,6 +120,10 @@ impl Type {
 pub struct Flags(u32);
 
 impl Flags {
+    /// To be overwritten when it is deleted.
+    const SECRM: Self = Self(0x1);
+    /// To be kept when it is deleted.
+    const UNRM: Self = Self(0x2);
     /// Contents are compressed.
     pub const COMPR: Self = Self(0x4);
     /// Every write is synchronous.
@@ -132,14 +136,20 @@ impl Flags {
     pub const NODUMP: Self = Self(0x40);
     /// The time of access is not kept.
     pub const NOATIME: Self = Self(0x80);
+    /// Contents are not to be compressed.
+    const NOCOMPR: Self = Self(0x400);
     /// Contents are encrypted.
     pub const ENCRYPT: Self = Self(0x800);
     /// A directory whose names are found by their hashes.
     pub const INDEX: Self = Self(0x1000);
     /// Data go through the journal.
     pub const JOURNAL_DATA: Self = Self(0x4000);
+    /// The end of the file is not to share a block.
+    const NOTAIL: Self = Self(0x8000);
     /// Every change of the directory is synchronous.
     pub const DIRSYNC: Self = Self(0x1_0000);
+    /// Directories in it have nothing to do with each other.
+    pub const TOPDIR: Self = Self(0x2_0000);
     /// `i_blocks_lo` counts blocks of the volume.
     pub const HUGE_FILE: Self = Self(0x4_0000);
     /// The file's blocks are mapped by extents.
@@ -190,6 +200,30 @@ impl Flags {
     #[must_use]
     pub const fn without(self, flags: Self) -> Self {
         Self(self.0 & !flags.0)
+    }
+
+    /// Those that a new file of that type gets in a directory with these.
+    #[must_use]
+    pub const fn inherited(self, file_type: Type) -> Self {
+        const ALL: Flags = Flags::SECRM
+            .with(Flags::UNRM)
+            .with(Flags::COMPR)
+            .with(Flags::SYNC)
+            .with(Flags::NODUMP)
+            .with(Flags::NOATIME)
+            .with(Flags::NOCOMPR)
+            .with(Flags::JOURNAL_DATA)
+            .with(Flags::NOTAIL)
+            .with(Flags::DIRSYNC)
+            .with(Flags::PROJINHERIT)
+            .with(Flags::DAX);
+
+        let mask = match file_type {
+            Type::Directory => ALL,
+            Type::Regular => ALL.without(Flags::DIRSYNC).without(Flags::PROJINHERIT),
+            _ => Flags::NODUMP.with(Flags::NOATIME),
+        };
+        Self(self.0 & mask.0)
     }
 
     /// Whether none is set.

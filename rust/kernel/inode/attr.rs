@@ -4,8 +4,6 @@
 //!
 //! C: [fs/attr.c](srctree/fs/attr.c)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     Inode,
     Locked, //

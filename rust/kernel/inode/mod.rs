@@ -35,10 +35,6 @@ pub(crate) use kind::{
     Special, //
 };
 pub(crate) use locked::Locked;
-#[expect(
-    unused_imports,
-    reason = "used by the namespace's changes, which come next"
-)]
 pub(crate) use new::{
     Created,
     NewParams,
@@ -46,10 +42,6 @@ pub(crate) use new::{
     Tmpfile,
     Unnumbered, //
 };
-#[expect(
-    unused_imports,
-    reason = "used by the namespace's changes, which come next"
-)]
 pub(crate) use operations::{
     Node,
     Operations,

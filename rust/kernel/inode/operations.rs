@@ -5,8 +5,6 @@
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h), manual:
 //! [Documentation/filesystems/vfs.rst](srctree/Documentation/filesystems/vfs.rst)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     Iattr,
     Inode,

@@ -34,13 +34,20 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Where the blocks of a journal are.
+/// Where the blocks of a journal are, and who waits for its commits.
 pub(crate) trait Map: Send + Sync + 'static {
     /// Where block `block` of the journal is on the device; none if it has no such block.
     fn bmap(&self, block: u64) -> Option<u64>;
 
     /// How many blocks it has.
     fn len(&self) -> u32;
+
+    /// Transaction `tid` is committed; or never will be, as the journal has been given up.
+    ///
+    /// # Context
+    ///
+    /// The thread that commits: sleeps, but not for what wants a commit, or a handle to be stopped.
+    fn committed(&self, tid: Tid);
 }
 
 /// A journal on the device of a superblock, of which only its own superblock has been looked at.
@@ -82,6 +89,8 @@ impl<'sb, M: Map> Journal<'sb, M> {
         unsafe { (*journal.as_ptr()).j_private = KBox::into_raw(map).cast() };
         // SAFETY: As above.
         unsafe { (*journal.as_ptr()).j_bmap = Some(bmap::<M>) };
+        // SAFETY: As above.
+        unsafe { (*journal.as_ptr()).j_commit_callback = Some(committed::<M>) };
         // CAST: to a type of at least as many bits.
         // SAFETY: As above.
         unsafe { (*journal.as_ptr()).j_flags |= bindings::JBD2_BARRIER as c_ulong };
@@ -127,6 +136,13 @@ impl<M: Map> Drop for Journal<'_, M> {
 /// The number of a transaction. They wrap around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tid(bindings::tid_t);
+
+impl Tid {
+    /// As a plain number.
+    pub(crate) fn get(self) -> u32 {
+        self.0
+    }
+}
 
 /// A journal: what was in it has been replayed, and is on the device.
 #[must_use = "the journal is destroyed when this is dropped"]
@@ -363,4 +379,20 @@ unsafe extern "C" fn bmap<M: Map>(
         }
         None => errno::efscorrupted().to_errno(),
     }
+}
+
+/// # Safety
+///
+/// Called by jbd2 only, with the journal of a [`Journal<M>`], and a transaction of it that is there until
+/// the function returns.
+unsafe extern "C" fn committed<M: Map>(
+    journal: *mut bindings::journal_t,
+    transaction: *mut bindings::transaction_t,
+) {
+    // SAFETY: By the contract of this function.
+    let map = unsafe { (*journal).j_private };
+    // SAFETY: A box by the type invariants of `Journal`, which nobody changes.
+    let map = unsafe { &*map.cast::<M>() };
+    // SAFETY: By the contract of this function; constant once the transaction has begun.
+    map.committed(Tid(unsafe { (*transaction).t_tid }));
 }
