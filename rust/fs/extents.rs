@@ -144,7 +144,8 @@ pub(super) struct Allocated {
 }
 
 /// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does;
-/// perhaps fewer than were asked for.
+/// perhaps fewer than were asked for. `None` if others have been faster, and the file has something
+/// there.
 ///
 /// # Errors
 ///
@@ -159,9 +160,12 @@ pub(super) fn allocate(
     lblks: LblkRange,
     state: State,
     who: Who,
-) -> Result<Allocated> {
+) -> Result<Option<Allocated>> {
     let changing = map::change(inode)?;
-    let wanted = lblks.end.checked_sub(lblks.start).ok_or(EINVAL)?;
+    let wanted = without_extents(&changing, lblks)?.len();
+    if wanted == Blocks(0) {
+        return Ok(None);
+    }
     let want = Want {
         goal: goal(inode, lblks.start),
         lblk: lblks.start,
@@ -183,7 +187,19 @@ pub(super) fn allocate(
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
-    Ok(Allocated { extent, reserved })
+    Ok(Some(Allocated { extent, reserved }))
+}
+
+/// The part of `lblks`, from its beginning on, of which the tree has nothing.
+fn without_extents(changing: &Changing<'_>, lblks: LblkRange) -> Result<LblkRange> {
+    let mut end = lblks.start;
+    while end < lblks.end {
+        match changing.lookup(end)?.mapping {
+            Mapping::Hole(part) | Mapping::Reserved(part) => end = part.end.min(lblks.end),
+            Mapping::Extent(_) => break,
+        }
+    }
+    Ok(LblkRange { end, ..lblks })
 }
 
 /// Gives the file a written block of metadata behind all that it has, which the caller fills in the same
@@ -203,6 +219,10 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
     let allocated = allocate(transaction, inode, lblks, State::Written, Who::User)?;
+    let allocated = allocated.ok_or_else(|| {
+        let at = At::inode(inode.ino());
+        metadata::corrupt(inode.sb(), at, format_args!("has blocks behind its end"))
+    })?;
     Ok((start, allocated.extent.start()))
 }
 
