@@ -7,6 +7,7 @@
 //! A crash on the way, or an error, leaves it noted: the next mount goes on.
 
 use super::{
+    balloc,
     dax,
     extents,
     ialloc,
@@ -50,7 +51,8 @@ pub(super) fn evict_inode(inode: &Inode) {
             );
         }
     }
-    map::evict(inode);
+    // Nothing, but for what could not be released, or written.
+    balloc::cancel(sb, map::evict(inode));
 }
 
 fn delete(inode: &Inode) -> Result {

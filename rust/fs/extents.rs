@@ -145,7 +145,8 @@ pub(super) struct Allocated {
 }
 
 /// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does;
-/// perhaps fewer than were asked for. Nothing if another thread has been faster.
+/// perhaps fewer than were asked for. `None` if others have been faster, and the file has something
+/// there.
 ///
 /// # Errors
 ///
@@ -162,15 +163,10 @@ pub(super) fn allocate(
     who: Who,
 ) -> Result<Option<Allocated>> {
     let changing = map::change(inode)?;
-    let seen = changing.lookup(inode, lblks.start)?;
-    if matches!(seen.mapping, Mapping::Extent(_)) {
+    let wanted = without_extents(&changing, lblks)?.len();
+    if wanted == Blocks(0) {
         return Ok(None);
     }
-    let lblks = LblkRange {
-        start: lblks.start,
-        end: lblks.end.min(seen.mapping.lblks().end),
-    };
-    let wanted = lblks.end.checked_sub(lblks.start).ok_or(EINVAL)?;
     let want = Want {
         goal: goal(inode, lblks.start),
         lblk: lblks.start,
@@ -195,6 +191,18 @@ pub(super) fn allocate(
     Ok(Some(Allocated { extent, reserved }))
 }
 
+/// The part of `lblks`, from its beginning on, of which the tree has nothing.
+fn without_extents(changing: &Changing<'_>, lblks: LblkRange) -> Result<LblkRange> {
+    let mut end = lblks.start;
+    while end < lblks.end {
+        match changing.lookup(end)?.mapping {
+            Mapping::Hole(part) | Mapping::Reserved(part) => end = part.end.min(lblks.end),
+            Mapping::Extent(_) => break,
+        }
+    }
+    Ok(LblkRange { end, ..lblks })
+}
+
 /// Gives the file a written block of metadata behind all that it has, which the caller fills in the same
 /// transaction, and whose size the caller changes.
 ///
@@ -213,11 +221,8 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let lblks = LblkRange { start, end };
     let allocated = allocate(transaction, inode, lblks, State::Written, Who::User)?;
     let allocated = allocated.ok_or_else(|| {
-        metadata::corrupt(
-            inode.sb(),
-            At::inode(inode.ino()),
-            format_args!("has a block behind its end"),
-        )
+        let at = At::inode(inode.ino());
+        metadata::corrupt(inode.sb(), at, format_args!("has blocks behind its end"))
     })?;
     Ok((start, allocated.extent.start()))
 }

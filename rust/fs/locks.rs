@@ -10,7 +10,7 @@
 //! | `invalidate_lock` | the pages of an [`Inode`] | that a page that is being brought in is still the file's | [`InvalidateShared`], [`InvalidateExclusive`] |
 //! | folio lock | a folio | its contents, until they are up to date; its place in the file | [`folio::Locked`] |
 //! | DAX entry lock | a page's entry in the pages of an [`Inode`] | the same, for memory without folios | DAX's |
-//! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn | [`MutexGuard`] |
+//! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn, nor follow a change of the tree | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
 //! | `claimed` | spinlock of [`Claims`] | for which place in which file blocks are mapped with DAX | [`SpinLockGuard`] |
@@ -32,7 +32,9 @@
 //!   map.
 //!
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
-//!   the tree; `loading` → `listed` → `known`.
+//!   the tree; `loading` → `listed` → `known`. Who changes the tree ([`Changing`]) has a handle of the
+//!   journal open, and holds `loading` over all that allocating and freeing blocks takes, until the
+//!   map has followed: `known`. What is reserved or released takes `known` alone.
 //! * memory reclaim, with whatever is held over an allocation: `listed` → `known`. An inode that it
 //!   evicts has no DAX entries, but can have claims without them: `claimed`.
 //! * unmount: DAX entry locks of the inodes that still have entries, and those given up, `claimed`.
@@ -46,6 +48,8 @@
 //!   writing out, or giving up, folios of the same file.
 //!   `loading` is held over allocations, which are NOFS: a handle of the journal may be open when it is
 //!   taken, and whoever evicts inodes may want to start one.
+//! * What is reserved does not wait for `loading`: a store to a mapping would wait for the journal. So
+//!   it can become reserved while another allocates it, who is told by [`Changing::set`].
 //! * `listed`, `known` and `claimed` are held over no allocation and a bounded number of steps, as memory
 //!   reclaim takes them from anywhere.
 //! * A claim is released when the pages of its inode are gone, with `invalidate_lock` held or by who
@@ -64,6 +68,8 @@
 //! [`InvalidateExclusive`]: crate::kernel::locks::InvalidateExclusive
 //! [`folio::Locked`]: crate::kernel::folio::Locked
 //! [`Claims`]: super::dax::claims::Claims
+//! [`Changing`]: super::map::Changing
+//! [`Changing::set`]: super::map::Changing::set
 //! [`ExtentMap`]: super::map::ExtentMap
 //! [`Maps`]: super::map::Maps
 //! [`MutexGuard`]: ::kernel::sync::MutexGuard

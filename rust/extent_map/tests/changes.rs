@@ -190,6 +190,7 @@ impl File {
                 return false;
             };
             assert!(change.next > now.lblks().start && change.next <= now.lblks().end);
+            assert!(change.is_change);
             self.count(&change);
             let done = range(now.lblks().start.0, change.next.0);
             let is_known = self.is_known[done.start.0 as usize];
@@ -220,6 +221,7 @@ impl File {
         self.count(&change);
         assert_eq!(change.reserved, Blocks(0));
         assert_eq!(change.next > lblks.start, self.blocks[first] == Block::Hole);
+        assert_eq!(change.next > lblks.start, change.is_change);
         for lblk in lblks.start.0..change.next.0 {
             assert!(self.is_known[lblk as usize] && self.blocks[lblk as usize] == Block::Hole);
             self.blocks[lblk as usize] = Block::Reserved;
@@ -247,6 +249,7 @@ impl File {
                 }
             }
             assert_eq!(change.reserved, Blocks(released));
+            assert_eq!(change.is_change, released > 0);
             rest.start = change.next;
             self.check();
         }
@@ -294,6 +297,18 @@ impl File {
             }
             (before, here) => before == here,
         }
+    }
+
+    /// Now and then, where a chunk behind `lblk` begins, or would if one were split.
+    fn border(&self, numbers: &mut Numbers, lblk: Lblk) -> Option<u32> {
+        let (_, chunk) = self.chunks.0.range(lblk.0..).next()?;
+        let n = match numbers.below(3) {
+            0 => 0,
+            1 => chunk.len().div_ceil(2),
+            _ => return None,
+        };
+        let mapping = chunk.mappings().nth(n)?;
+        Some(mapping.lblks().start.0)
     }
 
     /// What the file may become somewhere.
@@ -394,9 +409,9 @@ fn two_spares_are_enough_for_any_change() {
                 file.release(lblks, &mut numbers, &mut supply)
             } else {
                 let mut new = file.random_mapping(&mut numbers);
-                let border = file.chunks.at_or_behind(new.lblks().start, |chunk| chunk.lblks().start.0);
-                if let Some(border @ 1..) = border.filter(|_| numbers.below(2) == 0) {
-                    new = Mapping::Extent(extent(border - 1, border + 1, 5, State::Unwritten));
+                if let Some(border @ 1..) = file.border(&mut numbers, new.lblks().start) {
+                    let start = border - numbers.below(2);
+                    new = Mapping::Extent(extent(start, border + 1, 5, State::Unwritten));
                 }
                 file.set(new, &mut numbers, &mut supply)
             };

@@ -185,6 +185,7 @@ pub(super) fn change(inode: &Inode) -> Result<Changing<'_>> {
         Some(cached::memory(MAX_RECORDS)?),
     ];
     Ok(Changing {
+        inode,
         maps,
         map,
         kept,
@@ -194,6 +195,7 @@ pub(super) fn change(inode: &Inode) -> Result<Changing<'_>> {
 
 /// The right to change the tree of a file, by one extent.
 pub(super) struct Changing<'a> {
+    inode: &'a Inode,
     maps: &'a Maps,
     map: &'a Arc<ExtentMap>,
     /// As much as any change takes, should there be none when it is made.
@@ -202,7 +204,8 @@ pub(super) struct Changing<'a> {
 }
 
 impl Changing<'_> {
-    /// What is at block `lblk` of the file, and around it.
+    /// [`lookup`]. What is there stays there as long as this has the right; only a hole may become
+    /// reserved, or the reverse.
     ///
     /// # Errors
     ///
@@ -211,9 +214,8 @@ impl Changing<'_> {
     /// # Context
     ///
     /// Sleeps; all allocations are NOFS.
-    pub(super) fn lookup(&self, inode: &Inode, lblk: Lblk) -> Result<Seen> {
-        let _nofs = NofsScope::memalloc_nofs_save();
-        read(inode, self.map, lblk)
+    pub(super) fn lookup(&self, lblk: Lblk) -> Result<Seen> {
+        lookup_locked(self.inode, self.map, lblk)
     }
 
     /// The tree says this now of the blocks of `new`. Has the map say so, and returns how many of them
@@ -242,26 +244,28 @@ pub(super) fn evict(inode: &Inode) -> Blocks {
     map.map_or(Blocks(0), |map| maps.evict(map))
 }
 
-/// Reads what is at block `lblk`, and what the same node of the tree tells of other blocks.
+/// [`lookup`], of what may not be known.
 fn load(inode: &Inode, lblk: Lblk) -> Result<Seen> {
-    if lblk >= Lblk::END {
-        return Err(EINVAL);
-    }
     let _nofs = NofsScope::memalloc_nofs_save();
     let map = inode.sb().volume().maps().map_of(inode)?;
     let _loading = map.loading();
-    read(inode, map, lblk)
+    lookup_locked(inode, map, lblk)
 }
 
-/// As [`load`], with `loading` held, and allocations NOFS.
-fn read(inode: &Inode, map: &Arc<ExtentMap>, lblk: Lblk) -> Result<Seen> {
-    let sb = inode.sb();
-    let volume = sb.volume();
-    let disk = inode.disk();
+/// [`lookup`], by one who holds `loading`. Reads, if that is not known, what the tree has at block
+/// `lblk`, and what the same node tells of other blocks.
+fn lookup_locked(inode: &Inode, map: &Arc<ExtentMap>, lblk: Lblk) -> Result<Seen> {
     // Another thread may have read it while this one waited.
     if let Some(seen) = map.lookup(lblk) {
         return Ok(seen);
     }
+    if lblk >= Lblk::END {
+        return Err(EINVAL);
+    }
+    let _nofs = NofsScope::memalloc_nofs_save();
+    let sb = inode.sb();
+    let volume = sb.volume();
+    let disk = inode.disk();
     let root = disk
         .extents(volume)
         .map_err(|error| metadata::blame(sb, At::inode(disk.ino()), error))?;
