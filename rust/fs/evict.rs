@@ -24,7 +24,10 @@ use crate::{
         time::ktime_get_real_seconds, //
     },
     ondisk::{
-        inode::Content,
+        inode::{
+            Content,
+            Type, //
+        },
         Lblk, //
     },
 };
@@ -72,6 +75,9 @@ fn delete(inode: &Inode) -> Result {
         // Not 0, which is that of an inode in use.
         fields.dtime = u32::try_from(now).unwrap_or(u32::MAX).max(1);
         fields.size = 0;
+        if fields.file_type == Type::Symlink {
+            fields.content = Content::Nothing;
+        }
         fields.xattr_block = None;
     })
     .and_then(|()| ialloc::free_inode(&transaction, inode.ino(), inode.is_dir()))
