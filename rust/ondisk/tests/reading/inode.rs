@@ -431,10 +431,7 @@ fn long_links_are_in_a_block() {
     let inode = long(60, 0x8_0000, 8).unwrap();
     assert!(matches!(inode.content(), Content::Extents(_)));
     assert_eq!(long(4095, 0x8_0000, 8).unwrap().size(), 4095);
-    assert_eq!(
-        long(4096, 0x8_0000, 8),
-        corrupt(STRUCTURE, "i_size", 4096)
-    );
+    assert_eq!(long(4096, 0x8_0000, 8), corrupt(STRUCTURE, "i_size", 4096));
     for flags in [0x8_0010, 0x8_0020] {
         assert_eq!(
             long(60, flags, 8),
