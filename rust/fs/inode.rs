@@ -393,23 +393,38 @@ pub(super) fn write_inode(inode: &Inode, wait: bool) -> Result {
 }
 
 /// Where an inode is.
+///
+/// # Errors
+///
+/// What reading the descriptor of its group says, if that could not be used when the volume was mounted.
 pub(super) fn place_of(sb: &SuperBlock, ino: Ino) -> Result<InBlock> {
-    descriptor(sb, ino)?
-        .inode_place(sb.volume(), ino)
-        .ok_or(EINVAL)
+    let volume = sb.volume();
+    match volume.groups().inode_table(volume.group_of(ino)) {
+        Some(table) => Ok(volume.inode_place(table, ino)),
+        None => descriptor(sb, ino)?.inode_place(volume, ino).ok_or(EINVAL),
+    }
 }
 
 /// The bytes of an inode, from the inode table.
 pub(super) fn read_bytes(sb: &SuperBlock, ino: Ino) -> Result<KVec<u8>> {
     let volume = sb.volume();
-    let descriptor = descriptor(sb, ino)?;
-    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
-    let around = around(volume, &descriptor, place.pblk);
-    metadata::read_ahead(sb, volume, place.pblk, around);
+    let place = place_of(sb, ino)?;
+    metadata::read_ahead(sb, volume, place.pblk, || {
+        let descriptor = descriptor(sb, ino).ok()?;
+        Some(around(volume, &descriptor, place.pblk))
+    });
     metadata::read(sb, At::block(ino, place.pblk), place)
 }
 
 /// The descriptor of the group that an inode is in.
+///
+/// # Errors
+///
+/// What reading and checking it says.
+///
+/// # Context
+///
+/// Sleeps. No group is locked.
 pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
     let volume = sb.volume();
     let group = volume.group_of(ino);
@@ -417,9 +432,19 @@ pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
         .descriptor_place(group)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;
     let at = At::block(ino, place.pblk);
-    let bytes = metadata::read(sb, at, place)?;
-    Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
-        .map_err(|error| metadata::blame(sb, at, error))
+    let read = || {
+        let bytes = metadata::read(sb, at, place)?;
+        Ok::<_, Error>(Descriptor::parse::<KernelCrc32c>(volume, group, &bytes))
+    };
+    let descriptor = match read()? {
+        // Somebody may have been changing it.
+        Err(ondisk::Error::BadChecksum { .. }) if !sb.sb_rdonly() => {
+            let _group = volume.allocator().lock(group)?;
+            read()?
+        }
+        descriptor => descriptor,
+    };
+    descriptor.map_err(|error| metadata::blame(sb, at, error))
 }
 
 /// The blocks of the inode table around one of them that are worth reading with it: whoever looks at

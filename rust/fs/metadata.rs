@@ -191,13 +191,18 @@ pub(super) fn read_ahead(
     sb: &OnDevice,
     superblock: &ondisk::Superblock,
     wanted: Pblk,
-    blocks: PblkRange,
+    blocks: impl FnOnce() -> Option<PblkRange>,
 ) {
-    let addr = |pblk| addr(superblock, pblk, 0);
-    let (Ok(wanted), Ok(first)) = (addr(wanted), addr(blocks.start)) else {
+    let Ok(addr_wanted) = addr(superblock, wanted, 0) else {
         return;
     };
-    if Buffer::sb_find_get_block(sb, wanted).is_none() {
+    if Buffer::sb_find_get_block(sb, addr_wanted).is_some() {
+        return;
+    }
+    let Some(blocks) = blocks() else {
+        return;
+    };
+    if let Ok(first) = addr(superblock, blocks.start, 0) {
         let n = blocks.end.0.saturating_sub(blocks.start.0);
         sb_breadahead(sb, first, u32::try_from(n).unwrap_or(0));
     }

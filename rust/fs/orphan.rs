@@ -9,15 +9,10 @@
 mod file;
 mod list;
 
-pub(super) use file::MAX_BLOCKS;
-
 use super::{
     extents,
     inode::iget_orphan,
-    metadata::{
-        self,
-        At, //
-    },
+    metadata,
     refusal::Refusal,
     transaction::Transaction,
     Inode,

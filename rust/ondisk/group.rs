@@ -229,8 +229,7 @@ impl Descriptor {
 
     /// Where an inode is, if it is of this group.
     pub fn inode_place(&self, volume: &Superblock, ino: Ino) -> Option<InBlock> {
-        let index = volume.index_in_group(ino);
-        let place = volume.in_block(self.inode_table.start, index.into(), volume.inode_size());
+        let place = volume.inode_place(self.inode_table.start, ino);
         (volume.group_of(ino) == self.group).then_some(place)
     }
 

@@ -39,7 +39,7 @@ use ::kernel::{
 };
 
 /// Blocks of the file, at most, as ext4 has it (`EXT4_MAX_ORPHAN_FILE_BLOCKS`).
-pub(in crate::fs) const MAX_BLOCKS: u32 = 512;
+const MAX_BLOCKS: u32 = 512;
 
 /// Where an inode is noted.
 #[derive(Clone, Copy)]
