@@ -13,6 +13,9 @@
 //! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn, nor follow a change of the tree | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
+//! | `group` | mutex of some groups of an [`Allocator`] | their descriptors and bitmaps on the disk | [`Group`] |
+//! | `held` | spinlock of the same groups | what is said of them in memory, and which free blocks are not to be taken | [`SpinLockGuard`] |
+//! | `space` | spinlock of an [`Allocator`] | how much is free, and reserved | [`SpinLockGuard`] |
 //! | `claimed` | spinlock of [`Claims`] | for which place in which file blocks are mapped with DAX | [`SpinLockGuard`] |
 //!
 //! The order, outermost first, on each path; "map" stands for all that [`map`](super::map) takes:
@@ -38,6 +41,9 @@
 //! * memory reclaim, with whatever is held over an allocation: `listed` → `known`. An inode that it
 //!   evicts has no DAX entries, but can have claims without them: `claimed`.
 //! * unmount: DAX entry locks of the inodes that still have entries, and those given up, `claimed`.
+//! * blocks and inodes, taken or freed: a handle → `loading`, where they are a file's → `group`, one at a
+//!   time → buffers → `held`, and that given up, `space`.
+//! * commit, by the thread of the journal: `held`, and that given up, `space`.
 //!
 //! *Because*:
 //!
@@ -57,6 +63,8 @@
 //!   free to be mapped finds no other page of theirs.
 //! * Nobody waits with a lock held for who uses a page without having it mapped: the last close leaves
 //!   such a page as it is, and memory reclaim never gets to it. Only an unmount waits.
+//! * `group` is held over reading a bitmap, and over the journal's waiting for a block that it writes. So
+//!   who commits does not take it, nor wait for a handle.
 //! * A read is verified by a worker that holds none of these, and ends by unlocking folios. So nobody
 //!   may wait for that worker with a folio locked that it has to unlock; it is waited for by the end
 //!   of a mount only, after the last inode.
@@ -67,6 +75,8 @@
 //! [`InvalidateShared`]: crate::kernel::locks::InvalidateShared
 //! [`InvalidateExclusive`]: crate::kernel::locks::InvalidateExclusive
 //! [`folio::Locked`]: crate::kernel::folio::Locked
+//! [`Allocator`]: super::groups::Allocator
+//! [`Group`]: super::groups::Group
 //! [`Claims`]: super::dax::claims::Claims
 //! [`Changing`]: super::map::Changing
 //! [`Changing::set`]: super::map::Changing::set
