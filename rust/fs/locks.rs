@@ -32,7 +32,7 @@
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
 //!   the tree; `loading` → `listed` → `known`. Who changes the tree ([`Changing`]) has a handle of the
 //!   journal open, and holds `loading` over all that allocating and freeing blocks takes, until the
-//!   map has followed: `known`. What is reserved or released takes `known` alone.
+//!   map has followed: `known`. To reserve blocks takes `known` alone; to release them, both.
 //! * memory reclaim, with whatever is held over an allocation: `listed` → `known`; for an inode that it
 //!   evicts, its DAX entry locks, and those given up, `claimed`.
 //!
