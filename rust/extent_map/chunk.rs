@@ -244,7 +244,9 @@ impl<R: Records> Chunk<R> {
     /// Its records, if it is small.
     pub(super) fn few(&self) -> Option<Few> {
         let mut records = [*self.records.first()?; FEW];
-        records.get_mut(..self.len())?.copy_from_slice(&self.records);
+        records
+            .get_mut(..self.len())?
+            .copy_from_slice(&self.records);
         Some(Few {
             records,
             len: self.len(),

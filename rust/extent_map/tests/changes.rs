@@ -49,9 +49,7 @@ impl Block {
         match mapping {
             Mapping::Hole(_) => Self::Hole,
             Mapping::Reserved(_) => Self::Reserved,
-            Mapping::Extent(extent) => {
-                Self::At(extent.pblk(Lblk(lblk)).unwrap().0, extent.state())
-            }
+            Mapping::Extent(extent) => Self::At(extent.pblk(Lblk(lblk)).unwrap().0, extent.state()),
         }
     }
 }
@@ -232,7 +230,9 @@ impl File {
     fn release(&mut self, lblks: LblkRange, numbers: &mut Numbers, supply: &mut Supply) -> bool {
         let mut rest = lblks;
         while !rest.is_empty() {
-            let step = self.step(numbers, supply, |chunks, spare| release(chunks, rest, spare));
+            let step = self.step(numbers, supply, |chunks, spare| {
+                release(chunks, rest, spare)
+            });
             let Some(change) = step else {
                 return false;
             };
@@ -277,7 +277,10 @@ impl File {
             }
             assert_eq!(next, lblks.end);
             let all: Vec<Mapping> = chunk.mappings().collect();
-            for (lblk, pair) in all.iter().map(|mapping| mapping.lblks().end.0).zip(all.windows(2))
+            for (lblk, pair) in all
+                .iter()
+                .map(|mapping| mapping.lblks().end.0)
+                .zip(all.windows(2))
             {
                 assert!(!self.goes_on(lblk), "{pair:?} is one");
             }

@@ -243,10 +243,7 @@ impl ExtentMap {
         &self,
         maps: &Maps,
         get: &mut impl FnMut(usize) -> Result<Memory>,
-        mut step: impl FnMut(
-            &mut Chunks,
-            &mut Option<Memory>,
-        ) -> Result<Option<Change<Node>>, Missing>,
+        mut step: impl FnMut(&mut Chunks, &mut Option<Memory>) -> Result<Option<Change<Node>>, Missing>,
     ) -> Result<(Option<Change<Node>>, u64)> {
         // Dropped after the lock is, as are chunks that are not needed any more.
         let mut spare = None;
@@ -323,8 +320,7 @@ pub(super) struct Cleared {
 }
 
 /// Memory for one chunk more, or for a longer one.
-pub(super) type Memory =
-    Spare<RBTreeNodeReservation<Lblk, Chunk<KVec<Record>>>, KVec<Record>>;
+pub(super) type Memory = Spare<RBTreeNodeReservation<Lblk, Chunk<KVec<Record>>>, KVec<Record>>;
 
 /// Memory for a chunk of as many records.
 ///

@@ -113,11 +113,7 @@ impl Directory for Chunks {
         self.0.range(lblk.0..).next().map(|(_, chunk)| look(chunk))
     }
 
-    fn change<T>(
-        &mut self,
-        lblk: Lblk,
-        change: impl FnOnce(&mut Chunk<Memory>) -> T,
-    ) -> Option<T> {
+    fn change<T>(&mut self, lblk: Lblk, change: impl FnOnce(&mut Chunk<Memory>) -> T) -> Option<T> {
         self.0.get_mut(&lblk.0).map(change)
     }
 
