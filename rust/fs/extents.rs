@@ -136,17 +136,12 @@ impl Steps {
     }
 }
 
-/// What [`allocate`] has done.
-pub(super) struct Allocated {
-    /// What the file has now.
-    pub(super) extent: Extent,
-    /// How many of its blocks were reserved, and are not any more.
-    pub(super) reserved: Blocks,
-}
-
 /// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does;
-/// perhaps fewer than were asked for. `None` if others have been faster, and the file has something
-/// there.
+/// perhaps fewer than were asked for. Returns what the file has there then; `None` if others have been
+/// faster, so that it is worth another look.
+///
+/// For [`Who::Holder`], what is reserved in the file is meant, and only that is taken. Of anyone else,
+/// what was reserved in the part is given back.
 ///
 /// # Errors
 ///
@@ -161,9 +156,9 @@ pub(super) fn allocate(
     lblks: LblkRange,
     state: State,
     who: Who,
-) -> Result<Option<Allocated>> {
+) -> Result<Option<Extent>> {
     let changing = map::change(inode)?;
-    let wanted = without_extents(&changing, lblks)?.len();
+    let wanted = available(&changing, lblks, who)?.len();
     if wanted == Blocks(0) {
         return Ok(None);
     }
@@ -188,16 +183,20 @@ pub(super) fn allocate(
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
-    Ok(Some(Allocated { extent, reserved }))
+    if who != Who::Holder {
+        balloc::cancel(inode.sb(), reserved);
+    }
+    Ok(Some(extent))
 }
 
-/// The part of `lblks`, from its beginning on, of which the tree has nothing.
-fn without_extents(changing: &Changing<'_>, lblks: LblkRange) -> Result<LblkRange> {
+/// The part of `lblks`, from its beginning on, for which blocks can be taken.
+fn available(changing: &Changing<'_>, lblks: LblkRange, who: Who) -> Result<LblkRange> {
     let mut end = lblks.start;
     while end < lblks.end {
         match changing.lookup(end)?.mapping {
-            Mapping::Hole(part) | Mapping::Reserved(part) => end = part.end.min(lblks.end),
-            Mapping::Extent(_) => break,
+            Mapping::Hole(part) if who != Who::Holder => end = part.end.min(lblks.end),
+            Mapping::Reserved(part) => end = part.end.min(lblks.end),
+            Mapping::Hole(_) | Mapping::Extent(_) => break,
         }
     }
     Ok(LblkRange { end, ..lblks })
@@ -219,12 +218,12 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let start = Lblk(u32::try_from(lblk).map_err(|_| EFBIG)?);
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
-    let allocated = allocate(transaction, inode, lblks, State::Written, Who::User)?;
-    let allocated = allocated.ok_or_else(|| {
+    let extent = allocate(transaction, inode, lblks, State::Written, Who::User)?;
+    let extent = extent.ok_or_else(|| {
         let at = At::inode(inode.ino());
         metadata::corrupt(inode.sb(), at, format_args!("has blocks behind its end"))
     })?;
-    Ok((start, allocated.extent.start()))
+    Ok((start, extent.start()))
 }
 
 /// Has some of what the file has in `lblks` be of that state, and returns the block before which all is.

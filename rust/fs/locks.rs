@@ -37,7 +37,7 @@
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
 //!   the tree; `loading` → `listed` → `known`. Who changes the tree ([`Changing`]) has a handle of the
 //!   journal open, and holds `loading` over all that allocating and freeing blocks takes, until the
-//!   map has followed: `known`. What is reserved or released takes `known` alone.
+//!   map has followed: `known`. To reserve blocks takes `known` alone; to release them, both.
 //! * memory reclaim, with whatever is held over an allocation: `listed` → `known`. An inode that it
 //!   evicts has no DAX entries, but can have claims without them: `claimed`.
 //! * unmount: DAX entry locks of the inodes that still have entries, and those given up, `claimed`.

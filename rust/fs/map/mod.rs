@@ -15,7 +15,7 @@
 //! What is reserved is in no tree, and so it is not forgotten before the inode is. Only a hole can be
 //! reserved, and only a hole that is known: that takes no `loading`, and can come between a change
 //! of the tree and that of the map. Whoever allocates is told how much was reserved when the map
-//! changed, and settles that.
+//! changed, and settles that. To release it takes `loading`: what is being allocated stays reserved.
 //!
 //! What was seen of a file stays true as long as [`cookie`] returns what came with it.
 //!
@@ -162,8 +162,11 @@ pub(super) enum Reserved {
 /// there.
 pub(super) fn release(inode: &Inode, lblks: LblkRange) -> Blocks {
     let maps = inode.sb().volume().maps();
-    let map = inode.extent_map().as_ref();
-    map.map_or(Blocks(0), |map| map.release(maps, lblks))
+    let Some(map) = inode.extent_map().as_ref() else {
+        return Blocks(0);
+    };
+    let _loading = map.loading();
+    map.release(maps, lblks)
 }
 
 /// Keeps others from reading and changing the tree of a file, for one who changes it. The memory for
@@ -204,8 +207,8 @@ pub(super) struct Changing<'a> {
 }
 
 impl Changing<'_> {
-    /// [`lookup`]. What is there stays there as long as this has the right; only a hole may become
-    /// reserved, or the reverse.
+    /// [`lookup`]. What is there stays there as long as this has the right; but a hole may become
+    /// reserved.
     ///
     /// # Errors
     ///
