@@ -126,6 +126,17 @@ impl Space {
         Some(())
     }
 
+    /// Notes that blocks which were taken are given back before anybody saw them in use; those of a
+    /// holder are reserved again.
+    pub fn give_back(&mut self, n: u64, who: Who) {
+        // OVERFLOW: blocks of the volume.
+        self.free = self.free.saturating_add(n);
+        if who == Who::Holder {
+            // INVARIANT: So many more are free.
+            self.reserved = self.reserved.saturating_add(n);
+        }
+    }
+
     /// Notes that blocks were freed, in a transaction that is not yet committed.
     pub fn release(&mut self, n: u64) {
         // OVERFLOW: blocks of the volume.

@@ -300,6 +300,11 @@ void stablefs_shim_inode_inc_iversion(struct inode *inode)
 	inode_inc_iversion(inode);
 }
 
+bool stablefs_shim_inode_is_open_for_write(const struct inode *inode)
+{
+	return inode_is_open_for_write(inode);
+}
+
 void stablefs_shim_inode_lock(struct inode *inode)
 {
 	inode_lock(inode);

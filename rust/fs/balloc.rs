@@ -6,14 +6,17 @@
 //! free → reserved, for data that are to be written → taken, in a transaction → freed, in another
 //! one → that is committed: free
 //!
-//! Which blocks, [`allocation`](crate::allocation) says. A group that turns out to be broken is
+//! Which blocks, [`allocation`](crate::allocation) says. While a file is open to be written, and grows, it
+//! has a window of free blocks before it. A group that turns out to be broken is
 //! reported, and nothing is taken from it any more.
 
 use super::{
     groups::{
         spare,
         Allocator,
-        Change, //
+        Change,
+        Group,
+        Spare, //
     },
     metadata,
     transaction::{
@@ -25,22 +28,25 @@ use super::{
 };
 use crate::{
     allocation::{
+        ahead,
         usage,
         Bitmap,
         Geometry,
         Goal,
         NoSpace,
-        Probe,
         Request,
         Run,
         Search,
         Who,
+        Window,
         WrongBit, //
     },
     kernel::{
-        capability,
-        errno,
-        jbd2::Credits, //
+        capability, errno,
+        jbd2::{
+            Credits,
+            Tid, //
+        },
     },
     ondisk::{
         Blocks,
@@ -139,17 +145,30 @@ pub(super) fn cancel(sb: &SuperBlock, n: Blocks) {
 ///
 /// # Context
 ///
-/// Sleeps. The transaction has [`NEW`] left.
+/// Sleeps. The transaction has [`NEW`] left. Nobody else takes blocks for the file.
 pub(super) fn new_blocks(
     transaction: &Transaction<'_>,
     inode: &Inode,
     want: &Want,
 ) -> Result<PblkRange> {
-    let sb = transaction.sb();
-    let geometry = Geometry::new(sb.volume()).ok_or(EROFS)?;
-    let allocator = sb.volume().allocator();
+    let volume = transaction.sb().volume();
+    let geometry = Geometry::new(volume).ok_or(EROFS)?;
+    let allocator = volume.allocator();
     let n = reserve_some(allocator, want)?;
-    let taken = search(transaction, geometry, inode, want, n);
+    let taking = Taking {
+        transaction,
+        geometry,
+        ino: inode.ino(),
+        n,
+    };
+    let taken = if is_growing(inode, want) {
+        let mut window = inode.take_window();
+        let taken = taking.grow(want, &mut window);
+        inode.set_window(window);
+        taken
+    } else {
+        taking.search(want, None)
+    };
     let rest = match &taken {
         Ok(blocks) => Blocks(n.0.saturating_sub(len(*blocks).0)),
         Err(_) => n,
@@ -172,81 +191,186 @@ fn reserve_some(allocator: &Allocator, want: &Want) -> Result<Blocks> {
     Err(ENOSPC)
 }
 
-fn search(
-    transaction: &Transaction<'_>,
-    geometry: Geometry<'_>,
-    inode: &Inode,
-    want: &Want,
+/// Whether the blocks are for the end of a file to which more may be written.
+fn is_growing(inode: &Inode, want: &Want) -> bool {
+    let block_len = u64::from(inode.sb().volume().block_size().bytes().get());
+    let end = u64::from(want.lblk.0).saturating_add(want.wanted.0);
+    want.who != Who::Essential
+        && inode.is_regular()
+        && inode.is_open_for_write()
+        && end >= inode.i_size_read().div_ceil(block_len)
+}
+
+/// Keeps blocks free no longer for a file to grow into, as nobody writes to it any more.
+///
+/// # Context
+///
+/// Takes spinlocks only.
+pub(super) fn close_window(inode: &Inode) {
+    let window = inode.take_window();
+    close(inode.sb(), inode.ino(), window);
+}
+
+fn close(sb: &SuperBlock, ino: Ino, mut window: Window) {
+    let place = Geometry::new(sb.volume()).zip(window.pblk());
+    if let Some(place) = place.and_then(|(geometry, pblk)| geometry.place(pblk)) {
+        let allocator = sb.volume().allocator();
+        allocator.close_window(place.group, &mut window, ino);
+    }
+}
+
+/// Blocks that are being taken for a file.
+struct Taking<'a> {
+    transaction: &'a Transaction<'a>,
+    geometry: Geometry<'a>,
+    ino: Ino,
+    /// How many, at most; so many are reserved.
     n: Blocks,
-) -> Result<PblkRange> {
-    let allocator = transaction.sb().volume().allocator();
-    let request = Request {
-        goal: goal(geometry, inode, want),
-        lblk: want.lblk,
-        n,
-    };
-    let mut search = Search::new(geometry, &request);
-    while let Some(probe) = search.next(|group| allocator.summary(group)) {
-        if let Some(blocks) = take(transaction, geometry, inode.ino(), &probe)? {
+}
+
+impl Taking<'_> {
+    fn allocator(&self) -> &Allocator {
+        self.transaction.sb().volume().allocator()
+    }
+
+    /// Takes blocks of the window of the file, or searches for others, and a window behind them.
+    fn grow(&self, want: &Want, window: &mut Window) -> Result<PblkRange> {
+        if let Some(blocks) = self.from_window(want, window)? {
             return Ok(blocks);
         }
+        close(self.transaction.sb(), self.ino, core::mem::take(window));
+        self.search(want, Some(window))
     }
-    Err(ENOSPC)
-}
 
-/// Where the blocks should be: where the file goes on, else near its inode.
-fn goal(geometry: Geometry<'_>, inode: &Inode, want: &Want) -> Goal {
-    match want.goal {
-        Some(pblk) => Goal::At(pblk),
-        None => {
-            let volume = geometry.volume();
-            Goal::Near(volume.group_blocks(volume.group_of(inode.ino())).start)
-        }
-    }
-}
-
-/// Takes what is found in one group, if anything is.
-fn take(
-    transaction: &Transaction<'_>,
-    geometry: Geometry<'_>,
-    ino: Ino,
-    probe: &Probe,
-) -> Result<Option<PblkRange>> {
-    let sb = transaction.sb();
-    let group = sb.volume().allocator().lock(probe.group())?;
-    let take = || {
-        let change = Change::new(transaction, geometry, ino, probe.group())?;
-        let mut edit = change.block_bitmap()?;
-        let len = geometry.len(probe.group());
-        let mut bitmap = Bitmap::new(edit.bytes_mut(), len).ok_or(EINVAL)?;
-        let Some(blocks) = group.look(geometry, probe, &bitmap) else {
+    fn from_window(&self, want: &Want, window: &mut Window) -> Result<Option<PblkRange>> {
+        let place = window.pblk().and_then(|pblk| self.geometry.place(pblk));
+        let (Some(goal), Some(place)) = (want.goal, place) else {
             return Ok(None);
         };
-        let at = change.bitmap_at();
-        if let Some(pblk) = sb.volume().zones().first_foreign(ino, blocks) {
-            return Err(metadata::corrupt(
-                sb,
-                at,
-                format_args!("block {} is free, and holds metadata of the volume", pblk.0),
-            ));
-        }
-        let run = geometry.run(probe.group(), blocks);
-        let usage = usage::without_blocks(&change.descriptor().usage(), run.len());
-        let (Some(usage), Ok(())) = (usage, bitmap.set(run)) else {
-            return Err(transaction::bug(sb, at, "blocks that cannot be taken"));
+        let spare = spare()?;
+        let group = self.allocator().lock(place.group)?;
+        let Some(blocks) = group.claim(window, self.ino, goal, self.n, spare) else {
+            return Ok(None);
         };
-        change.finish(&usage, Some(edit), None)?;
-        group.update(&usage);
-        Ok(Some(blocks))
-    };
-    let Some(blocks) = group.unless_bad(take())?.flatten() else {
-        return Ok(None);
-    };
-    if sb.volume().allocator().take(len(blocks)).is_none() {
-        transaction.abort(EINVAL);
-        return Err(EINVAL);
+        let taken = self.take(place.group, &group, |_| Some(blocks));
+        group.unclaim(blocks);
+        taken
     }
-    Ok(Some(blocks))
+
+    /// Searches for blocks; where they are for a file that grows, for more than are wanted, of which the
+    /// rest becomes its window.
+    fn search(&self, want: &Want, mut window: Option<&mut Window>) -> Result<PblkRange> {
+        let block_size = self.geometry.volume().block_size();
+        let ahead = match &window {
+            Some(_) => ahead(block_size, Blocks(want.lblk.0.into())),
+            None => Blocks(0),
+        };
+        let request = Request {
+            goal: self.goal(want),
+            lblk: want.lblk,
+            // OVERFLOW: blocks of a file, and a few more.
+            n: Blocks(self.n.0.saturating_add(ahead.0)),
+        };
+        let allocator = self.allocator();
+        let mut search = Search::new(self.geometry, &request);
+        while let Some(probe) = search.next(|group| allocator.summary(group)) {
+            let spare = spare()?;
+            let group = allocator.lock(probe.group())?;
+            let mut rest = None;
+            let taken = self.take(probe.group(), &group, |bitmap| {
+                let found = group.look(self.geometry, &probe, bitmap)?;
+                let cut = found.start.checked_add(self.n)?.min(found.end);
+                rest = Some(PblkRange {
+                    start: cut,
+                    end: found.end,
+                });
+                Some(PblkRange { end: cut, ..found })
+            });
+            let Some(blocks) = taken? else {
+                continue;
+            };
+            let rest = rest.filter(|rest| len(*rest) > Blocks(0));
+            if let Some((window, rest)) = window.take().zip(rest) {
+                group.open(window, self.ino, rest, spare);
+            }
+            return Ok(blocks);
+        }
+        Err(ENOSPC)
+    }
+
+    /// Where the blocks should be: where the file goes on, else near its inode.
+    fn goal(&self, want: &Want) -> Goal {
+        match want.goal {
+            Some(pblk) => Goal::At(pblk),
+            None => {
+                let volume = self.geometry.volume();
+                Goal::Near(volume.group_blocks(volume.group_of(self.ino)).start)
+            }
+        }
+    }
+
+    /// Takes the blocks that `find` finds in the bitmap of a group, if it finds any, and the group is not
+    /// broken.
+    fn take(
+        &self,
+        number: GroupNumber,
+        group: &Group<'_>,
+        find: impl FnOnce(&Bitmap<&mut [u8]>) -> Option<PblkRange>,
+    ) -> Result<Option<PblkRange>> {
+        let (transaction, geometry) = (self.transaction, self.geometry);
+        let sb = transaction.sb();
+        let take = || {
+            let change = Change::new(transaction, geometry, self.ino, number)?;
+            let mut edit = change.block_bitmap()?;
+            let mut bitmap = Bitmap::new(edit.bytes_mut(), geometry.len(number)).ok_or(EINVAL)?;
+            let Some(blocks) = find(&bitmap) else {
+                return Ok(None);
+            };
+            let at = change.bitmap_at();
+            if let Some(pblk) = sb.volume().zones().first_foreign(self.ino, blocks) {
+                return Err(metadata::corrupt(
+                    sb,
+                    at,
+                    format_args!("block {} is free, and holds metadata of the volume", pblk.0),
+                ));
+            }
+            let run = geometry.run(number, blocks);
+            let usage = usage::without_blocks(&change.descriptor().usage(), run.len());
+            let (Some(usage), Ok(())) = (usage, bitmap.set(run)) else {
+                return Err(transaction::bug(sb, at, "blocks that cannot be taken"));
+            };
+            change.finish(&usage, Some(edit), None)?;
+            group.update(&usage);
+            Ok(Some(blocks))
+        };
+        let Some(blocks) = group.unless_bad(take())?.flatten() else {
+            return Ok(None);
+        };
+        if self.allocator().take(len(blocks)).is_none() {
+            transaction.abort(EINVAL);
+            return Err(EINVAL);
+        }
+        Ok(Some(blocks))
+    }
+}
+
+/// Undoes [`new_blocks`] in the transaction that has taken the blocks, all that it gave; `who` is for
+/// whom. They have not been used.
+///
+/// # Errors
+///
+/// Those of [`free_blocks`].
+///
+/// # Context
+///
+/// As [`new_blocks`], but the transaction needs nothing more.
+pub(super) fn give_back(
+    transaction: &Transaction<'_>,
+    ino: Ino,
+    blocks: PblkRange,
+    who: Who,
+) -> Result {
+    free_in(transaction, ino, blocks, Freeing::Undo(who))
 }
 
 /// Frees blocks that are a file's. They can be had again when the transaction is committed.
@@ -268,23 +392,29 @@ pub(super) fn free_blocks(transaction: &Transaction<'_>, ino: Ino, blocks: PblkR
     while start < blocks.end {
         let group = geometry.place(start).ok_or(EINVAL)?.group;
         let end = geometry.volume().group_blocks(group).end.min(blocks.end);
-        free_in(transaction, geometry, ino, group, PblkRange { start, end })?;
+        let freeing = Freeing::Freed {
+            tid: transaction.tid()?,
+            spare: spare()?,
+        };
+        free_in(transaction, ino, PblkRange { start, end }, freeing)?;
         start = end;
     }
     Ok(())
 }
 
+/// Why blocks are freed.
+enum Freeing {
+    /// They were a file's until this transaction.
+    Freed { tid: Tid, spare: Spare },
+    /// They were taken in this transaction.
+    Undo(Who),
+}
+
 /// Frees blocks of one group.
-fn free_in(
-    transaction: &Transaction<'_>,
-    geometry: Geometry<'_>,
-    ino: Ino,
-    number: GroupNumber,
-    blocks: PblkRange,
-) -> Result {
+fn free_in(transaction: &Transaction<'_>, ino: Ino, blocks: PblkRange, freeing: Freeing) -> Result {
     let sb = transaction.sb();
-    let tid = transaction.tid()?;
-    let spare = spare()?;
+    let geometry = Geometry::new(sb.volume()).ok_or(EROFS)?;
+    let number = geometry.place(blocks.start).ok_or(EINVAL)?.group;
     let group = sb.volume().allocator().lock(number)?;
     let free = || {
         let change = Change::new(transaction, geometry, ino, number)?;
@@ -293,23 +423,34 @@ fn free_in(
         let run = geometry.run(number, blocks);
         let at = change.bitmap_at();
         if let Err(WrongBit(bit)) = bitmap.clear(run) {
-            let pblk = geometry.pblks(number, Run { start: bit, end: bit }).start;
+            let wrong = Run {
+                start: bit,
+                end: bit,
+            };
             return Err(metadata::corrupt(
                 sb,
                 at,
-                format_args!("block {} is to be freed, and is free", pblk.0),
+                format_args!(
+                    "block {} is to be freed, and is free",
+                    geometry.pblks(number, wrong).start.0
+                ),
             ));
         }
         let around = bitmap.around(run);
         let usage = usage::with_blocks(&change.descriptor().usage(), run.len())
             .ok_or_else(|| transaction::bug(sb, at, "blocks that cannot be freed"))?;
         change.finish(&usage, Some(edit), None)?;
-        group
-            .freed(&usage, blocks, around, tid.get(), spare)
-            .map_err(|_| {
-                transaction.abort(EINVAL);
-                transaction::bug(sb, at, "blocks that were in use, and held")
-            })
+        let noted = match freeing {
+            Freeing::Freed { tid, spare } => group.freed(&usage, blocks, around, tid.get(), spare),
+            Freeing::Undo(who) => {
+                group.given_back(&usage, blocks, around, who);
+                Ok(())
+            }
+        };
+        noted.map_err(|_| {
+            transaction.abort(EINVAL);
+            transaction::bug(sb, at, "blocks that were in use, and held")
+        })
     };
     group.unless_bad(free())?.ok_or(errno::efscorrupted())
 }

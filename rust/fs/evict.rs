@@ -55,6 +55,7 @@ use ::kernel::prelude::*;
 /// Sleeps, also in memory reclaim. Nobody else has the inode, whose pages are gone.
 pub(super) fn evict_inode(inode: &Inode) {
     dax::evict(inode);
+    balloc::close_window(inode);
     let sb = inode.sb();
     if inode.nlink() == 0 && !sb.sb_rdonly() {
         let _writing = sb.sb_start_intwrite();

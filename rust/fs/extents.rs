@@ -161,7 +161,7 @@ pub(super) fn allocate(
     };
     let blocks = balloc::new_blocks(transaction, inode, &want)?;
     let give_back = |error| {
-        if balloc::free_blocks(transaction, inode.ino(), blocks).is_err() {
+        if balloc::give_back(transaction, inode.ino(), blocks, who).is_err() {
             transaction.abort(error);
         }
         error
@@ -423,8 +423,9 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
             end: new.checked_add(Blocks(1)).unwrap_or(new),
         };
         self.inode.inode_sub_bytes(bytes(self.inode, Blocks(1)));
-        if let Err(error) = balloc::free_blocks(self.transaction, self.inode.ino(), blocks) {
-            self.transaction.abort(error);
+        let (transaction, ino) = (self.transaction, self.inode.ino());
+        if let Err(error) = balloc::give_back(transaction, ino, blocks, Who::Essential) {
+            transaction.abort(error);
         }
     }
 

@@ -22,7 +22,10 @@ pub(super) use {
         Change,
         CREDITS, //
     },
-    ranges::spare,
+    ranges::{
+        spare,
+        Spare, //
+    },
 };
 
 use super::{
@@ -93,9 +96,8 @@ impl Groups {
         for group in volume.groups() {
             gathering.add_base(volume, group)?;
             let descriptor = table.descriptor(group)?;
-            let summary = descriptor.map_or(Summary::BAD, |descriptor| {
-                Summary::new(&descriptor.usage())
-            });
+            let summary =
+                descriptor.map_or(Summary::BAD, |descriptor| Summary::new(&descriptor.usage()));
             summaries
                 .push(summary, GFP_KERNEL)
                 .map_err(|_| Refusal::NoMemory)?;

@@ -5,8 +5,8 @@
 //!
 //! free → taken, for a directory or something else → freed: free
 //!
-//! Whoever takes an inode fills it in the same transaction. What is in the inode table before, of an
-//! inode that was never used, nobody knows.
+//! Whoever takes an inode fills it in the same transaction. One that was never used is zeroes: what has
+//! been in its place in the inode table, nobody knows.
 
 use super::{
     groups::{
@@ -14,9 +14,13 @@ use super::{
         Change,
         Group, //
     },
-    metadata,
+    metadata::{
+        self,
+        At, //
+    },
     transaction::{
         self,
+        Edit,
         Transaction, //
     },
     Inode, //
@@ -37,16 +41,19 @@ use crate::{
         jbd2::Credits, //
     },
     ondisk::{
-        group::Flags,
+        group::{
+            Descriptor,
+            Flags, //
+        },
         GroupNumber,
         Ino, //
     },
 };
 use ::kernel::prelude::*;
 
-/// What [`new_inode`] changes, and [`free_inode`]: the bitmap of inodes, the descriptor, and the bitmap
-/// of blocks of a group that has had none.
-pub(super) const CREDITS: Credits = Credits::blocks(groups::CREDITS.blocks.saturating_add(1));
+/// What [`new_inode`] changes, and [`free_inode`]: the bitmap of inodes, the descriptor, and, where that
+/// has been put off until now, the bitmap of blocks and the inode itself.
+pub(super) const CREDITS: Credits = Credits::blocks(groups::CREDITS.blocks.saturating_add(2));
 
 /// Takes an inode for something that is to have a name in directory `dir`.
 ///
@@ -91,7 +98,8 @@ fn take(
     };
     let (at, descriptor) = (change.inode_bitmap_at(), change.descriptor());
     let bit = volume.index_in_group(ino);
-    if bit > descriptor.inodes_used(volume) {
+    let used = descriptor.inodes_used(volume);
+    if bit > used {
         // Then those in between would count as used, and nobody knows what they are.
         return Err(metadata::corrupt(
             sb,
@@ -104,14 +112,37 @@ fn take(
     } else {
         None
     };
+    let blank = if bit == used {
+        Some(blank(transaction, descriptor, ino)?)
+    } else {
+        None
+    };
     let is_dir = kind != Kind::Other;
     let usage = usage::without_inode(geometry, &descriptor.usage(), ino, is_dir);
     let (Some(usage), Ok(())) = (usage, bitmap.set(one(bit))) else {
         return Err(transaction::bug(sb, at, "an inode that cannot be taken"));
     };
     change.finish(&usage, blocks, Some(inodes))?;
+    if let Some(blank) = blank {
+        blank
+            .write()
+            .inspect_err(|error| transaction.abort(*error))?;
+    }
     group.count_inode(&usage, true, is_dir);
     Ok(Some(ino))
+}
+
+/// An inode of the inode table, to be zeroes.
+fn blank<'t>(
+    transaction: &'t Transaction<'_>,
+    descriptor: &Descriptor,
+    ino: Ino,
+) -> Result<Edit<'t>> {
+    let volume = transaction.sb().volume();
+    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
+    let mut edit = transaction.edit_part(At::block(ino, place.pblk), place)?;
+    edit.bytes_mut().fill(0);
+    Ok(edit)
 }
 
 /// Frees an inode, `was_dir` if it was a directory.
@@ -141,7 +172,11 @@ pub(super) fn free_inode(transaction: &Transaction<'_>, ino: Ino, was_dir: bool)
             return Err(metadata::corrupt(sb, at, what));
         }
         let usage = usage::with_inode(&change.descriptor().usage(), was_dir).ok_or_else(|| {
-            metadata::corrupt(sb, at, format_args!("a directory is freed, and there are none"))
+            metadata::corrupt(
+                sb,
+                at,
+                format_args!("a directory is freed, and there are none"),
+            )
         })?;
         change.finish(&usage, None, Some(inodes))?;
         group.count_inode(&usage, false, was_dir);

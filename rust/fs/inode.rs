@@ -32,6 +32,7 @@ use super::{
     xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
 };
 use crate::{
+    allocation::Window,
     kernel::{
         errno,
         fileattr::{
@@ -116,6 +117,7 @@ struct Disk {
     /// The last transaction that changed it.
     tid: Option<Tid>,
     orphan: Option<orphan::Place>,
+    window: Window,
 }
 
 impl InodeInfo {
@@ -123,7 +125,10 @@ impl InodeInfo {
     pub(super) fn new(inode: ondisk::Inode) -> impl PinInit<Self> {
         pin_init!(Self {
             ino: inode.ino(),
-            disk <- new_spinlock!(Disk { inode, tid: None, orphan: None }, "stablefs::disk"),
+            disk <- new_spinlock!(
+                Disk { inode, tid: None, orphan: None, window: Window::default() },
+                "stablefs::disk"
+            ),
             changing <- new_mutex!((), "stablefs::changing"),
             extent_map: SetOnce::new(),
             unreadable: Unreadable::new(),
@@ -151,6 +156,16 @@ impl Inode {
     /// Has [`orphan`](Self::orphan) say so.
     pub(super) fn set_orphan(&self, place: Option<orphan::Place>) {
         self.data().disk.lock().orphan = place;
+    }
+
+    /// Takes away what it knows of its window, for [`balloc`](super::balloc).
+    pub(super) fn take_window(&self) -> Window {
+        core::mem::take(&mut self.data().disk.lock().window)
+    }
+
+    /// Has it know of a window.
+    pub(super) fn set_window(&self, window: Window) {
+        self.data().disk.lock().window = window;
     }
 
     /// The last transaction that changed the inode on the disk.

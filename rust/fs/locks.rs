@@ -13,6 +13,9 @@
 //! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
+//! | `group` | mutex of some groups of an [`Allocator`] | their descriptors and bitmaps on the disk | [`Group`] |
+//! | `held` | spinlock of the same groups | what is said of them in memory, and which free blocks are not to be taken | [`SpinLockGuard`] |
+//! | `space` | spinlock of an [`Allocator`] | how much is free, and reserved | [`SpinLockGuard`] |
 //! | `claimed` | spinlock of [`Claims`] | for which place in which file blocks are mapped with DAX | [`SpinLockGuard`] |
 //!
 //! The order, outermost first, on each path; "map" stands for all that [`map`](super::map) takes:
@@ -33,6 +36,9 @@
 //!   the tree; `loading` → `listed` → `known`.
 //! * memory reclaim, with whatever is held over an allocation: `listed` → `known`; for an inode that it
 //!   evicts, its DAX entry locks, and those given up, `claimed`.
+//! * blocks and inodes, taken or freed: a handle → `loading`, where they are a file's → `group`, one at a
+//!   time → buffers → `held`, and that given up, `space`.
+//! * commit, by the thread of the journal: `held`, and that given up, `space`.
 //!
 //! *Because*:
 //!
@@ -45,6 +51,8 @@
 //!   taken, and whoever evicts inodes may want to start one.
 //! * `listed`, `known` and `claimed` are held over no allocation and a bounded number of steps, as memory
 //!   reclaim takes them from anywhere.
+//! * `group` is held over reading a bitmap, and over the journal's waiting for a block that it writes. So
+//!   who commits does not take it, nor wait for a handle.
 //! * A claim is released when the pages of its inode are gone, and made with the entry of the page
 //!   locked: so whoever is told that blocks are free to be mapped finds no other page of theirs.
 //! * A read is verified by a worker that holds none of these, and ends by unlocking folios. So nobody
@@ -56,6 +64,8 @@
 //! [`InodeShared`]: crate::kernel::locks::InodeShared
 //! [`InvalidateShared`]: crate::kernel::locks::InvalidateShared
 //! [`folio::Locked`]: crate::kernel::folio::Locked
+//! [`Allocator`]: super::groups::Allocator
+//! [`Group`]: super::groups::Group
 //! [`Claims`]: super::dax::claims::Claims
 //! [`ExtentMap`]: super::map::ExtentMap
 //! [`Maps`]: super::map::Maps

@@ -16,7 +16,9 @@
 //! | [`reserved`] | inodes that the format itself uses |
 //! | [`writing`] | volumes opened to be written, and closed |
 //! | [`transaction`] | metadata, changed |
-//! | [`groups`] | the group descriptors |
+//! | [`groups`] | the groups: their descriptors and bitmaps, and what is free in them |
+//! | [`balloc`] | blocks, taken and freed |
+//! | [`ialloc`] | inodes, taken and freed |
 //! | [`zones`] | blocks that hold the format's own structures |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
 //! | [`dax`] | which files are accessed without the page cache |

@@ -175,10 +175,13 @@ impl Descriptor {
     /// The blocks with the inodes of the group that have been in use.
     pub fn inode_table_used(&self, volume: &Superblock) -> PblkRange {
         let table = self.inode_table;
-        let end = self.inodes_used(volume).checked_sub(1).map_or(table.start, |last| {
-            let last = volume.in_block(table.start, last.into(), volume.inode_size());
-            last.pblk.checked_add(Blocks(1)).unwrap_or(table.end)
-        });
+        let end = self
+            .inodes_used(volume)
+            .checked_sub(1)
+            .map_or(table.start, |last| {
+                let last = volume.in_block(table.start, last.into(), volume.inode_size());
+                last.pblk.checked_add(Blocks(1)).unwrap_or(table.end)
+            });
         PblkRange {
             start: table.start,
             end: end.min(table.end),

@@ -30,13 +30,15 @@ use crate::{
         Summary,
         Swept,
         Who,
-        Why, //
+        Why,
+        Window, //
     },
     kernel::errno,
     ondisk::{
         group::Usage,
         Blocks,
         GroupNumber,
+        Ino,
         Pblk,
         PblkRange, //
     },
@@ -103,7 +105,8 @@ impl Allocator {
         let count = NonZeroUsize::new(groups.len().min(STRIPES)).ok_or(EINVAL)?;
         let mut stripes = KVec::with_capacity(count.get(), GFP_KERNEL)?;
         for n in 0..count.get() {
-            let mut summaries = KVVec::with_capacity(groups.len().div_ceil(count.get()), GFP_KERNEL)?;
+            let mut summaries =
+                KVVec::with_capacity(groups.len().div_ceil(count.get()), GFP_KERNEL)?;
             for summary in groups.iter().skip(n).step_by(count.get()) {
                 summaries.push(*summary, GFP_KERNEL)?;
             }
@@ -181,6 +184,13 @@ impl Allocator {
         self.space.lock().space.take(n.0)
     }
 
+    /// Gives up what remains of a window in a group.
+    pub(in crate::fs) fn close_window(&self, group: GroupNumber, window: &mut Window, ino: Ino) {
+        if let Some((stripe, _)) = self.find(group) {
+            window.close(&mut stripe.known.lock().held, ino);
+        }
+    }
+
     /// Waits until nobody else changes a group.
     ///
     /// # Context
@@ -236,7 +246,8 @@ impl Stripe {
             if known.freed == 0 {
                 return (freed, None);
             }
-            let Some(Swept { next, freed: n }) = allocation::sweep(&mut known.held, pblk, tid) else {
+            let Some(Swept { next, freed: n }) = allocation::sweep(&mut known.held, pblk, tid)
+            else {
                 return (freed, None);
             };
             if let Some(n) = n {
@@ -277,6 +288,37 @@ impl Group<'_> {
         look.blocks
     }
 
+    /// Claims blocks of a window: see [`Window::claim`].
+    pub(in crate::fs) fn claim(
+        &self,
+        window: &mut Window,
+        ino: Ino,
+        goal: Pblk,
+        n: Blocks,
+        spare: Spare,
+    ) -> Option<PblkRange> {
+        let mut known = self.stripe.known.lock();
+        window.claim(&mut known.held, ino, goal, n, spare)
+    }
+
+    /// Gives up a claim, whether the blocks were taken or not.
+    pub(in crate::fs) fn unclaim(&self, blocks: PblkRange) {
+        allocation::unclaim(&mut self.stripe.known.lock().held, blocks);
+    }
+
+    /// Opens a window of blocks that the group has free, and that nobody has taken since they were found
+    /// so.
+    pub(in crate::fs) fn open(
+        &self,
+        window: &mut Window,
+        ino: Ino,
+        blocks: PblkRange,
+        spare: Spare,
+    ) {
+        // Without one, the file does not grow as well as it could.
+        let _ = window.open(&mut self.stripe.known.lock().held, ino, blocks, spare);
+    }
+
     /// Notes what the descriptor says now.
     pub(in crate::fs) fn update(&self, usage: &Usage) {
         let mut known = self.stripe.known.lock();
@@ -307,6 +349,25 @@ impl Group<'_> {
         // OVERFLOW: blocks of the volume.
         known.freed = known.freed.saturating_add(n);
         Ok(())
+    }
+
+    /// Notes that blocks are given back by the transaction that has taken them, of which `around` is as
+    /// above; for whom they were.
+    pub(in crate::fs) fn given_back(
+        &self,
+        usage: &Usage,
+        blocks: PblkRange,
+        around: Run,
+        who: Who,
+    ) {
+        let n = blocks.end.0.saturating_sub(blocks.start.0);
+        let mut known = self.stripe.known.lock();
+        if let Some(summary) = known.summaries.get_mut(self.n) {
+            summary.update(usage);
+            summary.freed(around.len());
+        }
+        drop(known);
+        self.allocator.space.lock().space.give_back(n, who);
     }
 
     /// Notes that an inode was taken, or freed, for or from a directory.

@@ -161,7 +161,9 @@ impl<'t> Change<'t> {
         Err(metadata::corrupt(
             self.transaction.sb(),
             at,
-            format_args!("the bitmap of group {group} has {clear} free {what}, its descriptor {free}"),
+            format_args!(
+                "the bitmap of group {group} has {clear} free {what}, its descriptor {free}"
+            ),
         ))
     }
 

@@ -305,6 +305,12 @@ impl<T: FileSystemType> Inode<T> {
         size as u64
     }
 
+    /// Whether somebody has it open to be written just now.
+    pub(crate) fn is_open_for_write(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::inode_is_open_for_write(self.as_ptr()) }
+    }
+
     /// Whether it is a regular file.
     pub(crate) fn is_regular(&self) -> bool {
         self.is(bindings::S_IFREG)

@@ -31,7 +31,22 @@ fn blocks_are_counted_once() {
     let (mut refused, mut helped) = (0, 0);
     for _ in 0..20_000 {
         let n = numbers.next() % numbers.pick(&[3, 30, 300]);
-        match numbers.below(5) {
+        match numbers.below(7) {
+            4 => {
+                // They are reserved already, all of them or not.
+                assert_eq!(space.room(Who::Holder), reserved);
+                assert_eq!(space.reserve(n, Who::Holder).is_ok(), n <= reserved);
+            }
+            5 => {
+                let n = n.min(used);
+                let who = numbers.pick(&[Who::User, Who::Essential, Who::Holder]);
+                space.give_back(n, who);
+                used -= n;
+                match who {
+                    Who::Holder => reserved += n,
+                    _ => free += n,
+                }
+            }
             0 | 1 => {
                 let (who, least) =
                     numbers.pick(&[(Who::User, 60), (Who::Root, 10), (Who::Essential, 0)]);
