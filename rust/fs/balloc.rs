@@ -124,6 +124,15 @@ pub(super) fn make_room(sb: &SuperBlock) -> bool {
     journal.is_some_and(|journal| journal.sync(true).is_ok())
 }
 
+/// Reserves blocks for a holder who has taken these, and had to give them back.
+pub(super) fn reserve_again(sb: &SuperBlock, blocks: PblkRange) {
+    // Should that fail, there are as many fewer for others who have reserved, until the file is evicted.
+    let _ = sb
+        .volume()
+        .allocator()
+        .reserve(len(blocks), Who::Essential);
+}
+
 /// Gives back reserved blocks that are not needed.
 pub(super) fn cancel(sb: &SuperBlock, n: Blocks) {
     // Were there not so many, nothing would be done: a bug of the one who reserved them.

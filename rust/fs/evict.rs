@@ -8,10 +8,10 @@
 
 use super::{
     dax,
+    delalloc,
     extents,
     ialloc,
     inode,
-    map,
     orphan,
     transaction::Transaction,
     xattr,
@@ -49,7 +49,7 @@ pub(super) fn evict_inode(inode: &Inode) {
             );
         }
     }
-    map::evict(inode);
+    delalloc::evict(inode);
 }
 
 fn delete(inode: &Inode) -> Result {

@@ -136,16 +136,9 @@ impl Steps {
     }
 }
 
-/// What [`allocate`] has done.
-pub(super) struct Allocated {
-    /// What the file has now.
-    pub(super) extent: Extent,
-    /// How many of its blocks were reserved, and are not any more.
-    pub(super) reserved: Blocks,
-}
-
 /// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does;
-/// perhaps fewer than were asked for. Nothing if another thread has been faster.
+/// perhaps fewer than were asked for. Nothing if another thread has been faster. [`Who::Holder`] is for
+/// what has been reserved only.
 ///
 /// # Errors
 ///
@@ -160,11 +153,13 @@ pub(super) fn allocate(
     lblks: LblkRange,
     state: State,
     who: Who,
-) -> Result<Option<Allocated>> {
+) -> Result<Option<Extent>> {
     let changing = map::change(inode)?;
     let seen = changing.lookup(inode, lblks.start)?;
-    if matches!(seen.mapping, Mapping::Extent(_)) {
-        return Ok(None);
+    match seen.mapping {
+        Mapping::Extent(_) => return Ok(None),
+        Mapping::Hole(_) if who == Who::Holder => return Ok(None),
+        Mapping::Hole(_) | Mapping::Reserved(_) => (),
     }
     let lblks = LblkRange {
         start: lblks.start,
@@ -182,6 +177,9 @@ pub(super) fn allocate(
         if balloc::free_blocks(transaction, inode.ino(), blocks).is_err() {
             transaction.abort(error);
         }
+        if who == Who::Holder {
+            balloc::reserve_again(inode.sb(), blocks);
+        }
         error
     };
     let extent = extent_at(inode, lblks.start, blocks, state).map_err(give_back)?;
@@ -192,7 +190,11 @@ pub(super) fn allocate(
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
-    Ok(Some(Allocated { extent, reserved }))
+    inode.uncount_reserved(reserved);
+    if who != Who::Holder {
+        balloc::cancel(inode.sb(), reserved);
+    }
+    Ok(Some(extent))
 }
 
 /// Gives the file a written block of metadata behind all that it has, which the caller fills in the same
@@ -211,15 +213,15 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let start = Lblk(u32::try_from(lblk).map_err(|_| EFBIG)?);
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
-    let allocated = allocate(transaction, inode, lblks, State::Written, Who::User)?;
-    let allocated = allocated.ok_or_else(|| {
+    let extent = allocate(transaction, inode, lblks, State::Written, Who::User)?;
+    let extent = extent.ok_or_else(|| {
         metadata::corrupt(
             inode.sb(),
             At::inode(inode.ino()),
             format_args!("has a block behind its end"),
         )
     })?;
-    Ok((start, allocated.extent.start()))
+    Ok((start, extent.start()))
 }
 
 /// Has some of what the file has in `lblks` be of that state, and returns the block before which all is.
