@@ -7,6 +7,7 @@
 //! step is a transaction of its own, and leaves the file in good order: a crash shows some of them.
 
 use super::{
+    balloc,
     blocks,
     inode,
     iomap::{
@@ -107,7 +108,7 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
         match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Hole(hole) | Mapping::Reserved(hole) => {
                 let end = lblks.end.min(hole.end);
-                iomap::allocate(inode, LblkRange { end, ..lblks })?;
+                iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who())?;
             }
             Mapping::Extent(extent) => lblks.start = extent.lblks().end,
         }
