@@ -12,6 +12,7 @@ mod finds_names_under_every_hash;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
+mod random_file_operations;
 mod reads_what_ext4_wrote;
 mod replays_the_journal;
 mod survives_damaged_volumes;
@@ -39,6 +40,7 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::PROGRAM,
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
+    &random_file_operations::PROGRAM,
 ];
 
 fn main() -> ExitCode {
