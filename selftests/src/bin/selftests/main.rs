@@ -13,6 +13,7 @@ mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
 mod random_file_operations;
+mod random_tree_operations;
 mod reads_what_ext4_wrote;
 mod replays_the_journal;
 mod survives_damaged_volumes;
@@ -41,6 +42,7 @@ const PROGRAMS: &[&Program] = &[
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
     &random_file_operations::PROGRAM,
+    &random_tree_operations::PROGRAM,
 ];
 
 fn main() -> ExitCode {
