@@ -9,6 +9,8 @@ mod dax_maps_a_block_once;
 mod dax_reads;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
+mod handed_back_and_forth;
+mod large_directories;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
@@ -43,6 +45,8 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::SHAPES,
     &random_file_operations::PROGRAM,
     &random_tree_operations::PROGRAM,
+    &handed_back_and_forth::PROGRAM,
+    &large_directories::PROGRAM,
 ];
 
 fn main() -> ExitCode {
