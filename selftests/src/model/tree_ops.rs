@@ -199,7 +199,7 @@ impl Tree {
         // Some with a number that the old form of `i_block` cannot hold.
         let dev = match kind {
             FileType::Fifo | FileType::Socket => 0,
-            _ => rustix::fs::makedev(dev as u32, (dev * 300) as u32),
+            _ => rustix::fs::makedev(dev as u32, (dev * 100) as u32),
         };
         self.make(
             "mknod",

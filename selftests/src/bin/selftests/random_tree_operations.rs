@@ -87,16 +87,19 @@ fn together(env: &Env, root: &Path, trees: &mut [Tree], number: u64) -> Result<(
                 let mut random = Bytes::new(env.seed, number << 32 | task);
                 let common = &common;
                 scope.spawn(move || -> Result<()> {
-                    tree.open(root)?;
-                    for _ in 0..steps {
-                        tree.run(STEP)?;
-                        if !alone {
-                            unruly(common, &mut random, STEP / 2).context(COMMON)?;
+                    let mut work = || {
+                        tree.open(root)?;
+                        for _ in 0..steps {
+                            tree.run(STEP)?;
+                            if !alone {
+                                unruly(common, &mut random, STEP / 2).context(COMMON)?;
+                            }
                         }
-                    }
-                    let seen = tree.check();
+                        tree.check()
+                    };
+                    let done = work();
                     tree.close();
-                    seen
+                    done
                 })
             })
             .collect();
