@@ -20,6 +20,7 @@ pub mod kmsg;
 pub mod ktap;
 pub mod mapping;
 pub mod memory;
+pub mod model;
 pub mod module;
 pub mod mount_context;
 pub mod mounted;
