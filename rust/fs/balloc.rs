@@ -335,10 +335,11 @@ impl Taking<'_> {
                 ));
             }
             let run = geometry.run(number, blocks);
-            let usage = usage::without_blocks(&change.descriptor().usage(), run.len());
-            let (Some(usage), Ok(())) = (usage, bitmap.set(run)) else {
-                return Err(transaction::bug(sb, at, "blocks that cannot be taken"));
-            };
+            let usage = usage::without_blocks(&change.descriptor().usage(), run.len())
+                .ok_or_else(|| change.misfit(at, format_args!("fewer blocks are free")))?;
+            bitmap
+                .set(run)
+                .map_err(|_| transaction::bug(sb, at, "blocks that cannot be taken"))?;
             change.finish(&usage, Some(edit), None)?;
             group.update(&usage);
             Ok(Some(blocks))
@@ -438,7 +439,7 @@ fn free_in(transaction: &Transaction<'_>, ino: Ino, blocks: PblkRange, freeing: 
         }
         let around = bitmap.around(run);
         let usage = usage::with_blocks(&change.descriptor().usage(), run.len())
-            .ok_or_else(|| transaction::bug(sb, at, "blocks that cannot be freed"))?;
+            .ok_or_else(|| change.misfit(at, format_args!("fewer blocks are in use")))?;
         change.finish(&usage, Some(edit), None)?;
         let noted = match freeing {
             Freeing::Freed { tid, spare } => group.freed(&usage, blocks, around, tid.get(), spare),
