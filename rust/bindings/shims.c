@@ -441,6 +441,11 @@ void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 	mapping_set_large_folios(mapping);
 }
 
+bool stablefs_shim_mapping_stable_writes(const struct address_space *mapping)
+{
+	return mapping_stable_writes(mapping);
+}
+
 void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);

@@ -79,6 +79,9 @@ enum Obstacle {
     Device(Unsupported),
 }
 
+/// Files are accessed with DAX, which cannot be written.
+pub(super) struct InUse;
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,6 +106,8 @@ pub(super) struct Dax {
     memory: Result<Memory, Obstacle>,
     /// Whether the log says of the obstacle.
     told: Atomic<bool>,
+    /// Whether a file was given DAX.
+    in_use: Atomic<bool>,
 }
 
 impl Dax {
@@ -129,6 +134,7 @@ impl Dax {
             mode,
             memory,
             told: Atomic::new(false),
+            in_use: Atomic::new(false),
         };
         if mode == DaxMode::Always {
             dax.tell(sb);
@@ -142,7 +148,8 @@ impl Dax {
     }
 
     /// Whether an inode of the volume `sb`, of that type and with those flags, is to be accessed with
-    /// DAX. The first time that this fails for want of a device, the log says why.
+    /// DAX, which a volume that is written does not have. The first time that this fails for that, or
+    /// for want of a device, the log says why.
     pub(super) fn is_for(&self, sb: &OnDevice, file_type: Type, flags: Flags) -> bool {
         let otherwise = [
             Flags::ENCRYPT,
@@ -157,7 +164,23 @@ impl Dax {
             return false;
         }
         self.tell(sb);
-        self.memory.is_ok()
+        let is_used = self.memory.is_ok() && !sb.sb_rdonly();
+        if is_used {
+            self.in_use.store(true, Relaxed);
+        }
+        is_used
+    }
+
+    /// Whether the volume can be written from now on, which it was not so far.
+    ///
+    /// # Errors
+    ///
+    /// [`InUse`].
+    pub(super) fn check_not_in_use(&self) -> Result<(), InUse> {
+        if self.in_use.load(Relaxed) {
+            return Err(InUse);
+        }
+        Ok(())
     }
 
     fn claims(&self) -> Option<&Claims> {
@@ -165,10 +188,13 @@ impl Dax {
     }
 
     fn tell(&self, sb: &OnDevice) {
-        if let Err(obstacle) = &self.memory {
-            if !self.told.xchg(true, Relaxed) {
-                log::warn(sb, format_args!("DAX is not used: {obstacle}"));
-            }
+        let obstacle: &dyn fmt::Display = match &self.memory {
+            Err(obstacle) => obstacle,
+            Ok(_) if !sb.sb_rdonly() => &"the volume is mounted to be written",
+            Ok(_) => return,
+        };
+        if !self.told.xchg(true, Relaxed) {
+            log::warn(sb, format_args!("DAX is not used: {obstacle}"));
         }
     }
 }

@@ -17,7 +17,7 @@
 //! long as it is not moved; who comes back by the position alone gets all of them again.
 
 use super::{
-    htree,
+    fsync, htree,
     inode::{
         self,
         read_block, //
@@ -42,7 +42,7 @@ use crate::{
             Whence, //
         },
         sort::sort_by_key,
-        truncate::ByteRange, //
+        truncate::ByteRange,
     },
     ondisk::{
         dir::{
@@ -97,16 +97,16 @@ struct Operations;
 impl file::Operations for Operations {
     type FileSystem = Stablefs;
 
+    fn fsync(file: &File, range: ByteRange, _datasync: bool) -> Result {
+        fsync::fsync(file, range)
+    }
+
     fn iterate_shared(file: &File, ctx: &mut DirContext<'_>) -> Result {
         let dir = file.inode();
         match Order::of(dir) {
             Order::Linear => iterate_linear(dir, ctx),
             order => iterate_hashed(file, dir, order, ctx),
         }
-    }
-
-    fn fsync(file: &File, _range: ByteRange, _datasync: bool) -> Result {
-        inode::write_inode(file.inode(), true)
     }
 
     fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {

@@ -48,7 +48,6 @@ use crate::{
     ondisk::{
         extent::{
             Extent,
-            Node,
             State,
             MAX_DEPTH,
             ROOT_LEN, //
@@ -63,19 +62,21 @@ use crate::{
 };
 use ::kernel::prelude::*;
 
-/// What steps of a file's tree may change, as deep as the tree is now.
+/// What steps of a file's tree may change, as deep as the tree can be by then.
 pub(super) struct Steps {
     depth: u16,
 }
 
 impl Steps {
-    /// Those of a file.
+    /// Those of a file. Until the transaction has started, the tree may grow by a level.
     pub(super) fn of(inode: &Inode) -> Self {
         let depth = inode
             .disk()
             .extents(inode.sb().volume())
             .map_or(0, |root| root.depth());
-        Self { depth }
+        Self {
+            depth: depth.saturating_add(1).min(MAX_DEPTH),
+        }
     }
 
     /// Those of a file without blocks.

@@ -8,6 +8,7 @@ use super::{
         Allocator,
         Groups, //
     },
+    iomap,
     map::Maps,
     options::Options,
     orphan::Orphans,
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     kernel::{
         integrity::Verifier,
+        iomap::writeback::Completions,
         shrinker::Registration,
         super_block::OnDevice, //
     },
@@ -49,6 +51,7 @@ pub(crate) struct Volume {
     maps: Registration<Maps>,
     dax: Dax,
     verifier: Option<Verifier>,
+    completions: Completions<iomap::Operations>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
     shared_xattrs: Pin<KBox<Mutex<()>>>,
     has_errors: Atomic<bool>,
@@ -71,6 +74,7 @@ impl Volume {
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
+            completions: Completions::new(sb)?,
             orphans: SetOnce::new(),
             has_errors: Atomic::new(false),
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
@@ -89,6 +93,11 @@ impl Volume {
     /// What verifies reads of data, on a device with protection information.
     pub(super) fn verifier(&self) -> Option<&Verifier> {
         self.verifier.as_ref()
+    }
+
+    /// What is done once data have been written.
+    pub(super) fn completions(&self) -> &Completions<iomap::Operations> {
+        &self.completions
     }
 
     /// Blocks that hold the format's own structures.

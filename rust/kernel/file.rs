@@ -6,7 +6,10 @@
 
 mod write;
 
-pub(crate) use self::write::Fallocate;
+pub(crate) use self::write::{
+    Fallocate,
+    FallocateMode, //
+};
 
 use super::{
     dir::DirContext,

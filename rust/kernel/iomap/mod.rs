@@ -61,13 +61,14 @@ use core::marker::PhantomData;
 pub(crate) struct Flags(u32);
 
 impl Flags {
+    /// By none of these.
+    pub(crate) const NONE: Self = Self(0);
     /// To change what is there.
     pub(crate) const WRITE: Self = Self(bindings::IOMAP_WRITE);
     /// To have zeroes there: a hole may stay one. Not with [`WRITE`](Self::WRITE).
     #[expect(dead_code, reason = "used by writing, which comes next")]
     pub(crate) const ZERO: Self = Self(bindings::IOMAP_ZERO);
     /// For a store to a mapping.
-    #[expect(dead_code, reason = "used by writing, which comes next")]
     pub(crate) const FAULT: Self = Self(bindings::IOMAP_FAULT);
     /// To leave out the page cache.
     pub(crate) const DIRECT: Self = Self(bindings::IOMAP_DIRECT);
