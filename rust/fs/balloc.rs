@@ -125,9 +125,17 @@ pub(super) fn reserve(sb: &SuperBlock, n: Blocks) -> Result {
 ///
 /// Sleeps. No handle is started.
 pub(super) fn make_room(sb: &SuperBlock) -> bool {
-    let is_some_freed = sb.volume().allocator().freed() > Blocks(0);
-    let journal = sb.journal().filter(|_| is_some_freed);
-    journal.is_some_and(|journal| journal.sync(true).is_ok())
+    let allocator = sb.volume().allocator();
+    let is_some_freed = allocator.freed() > Blocks(0);
+    let Some(journal) = sb.journal().filter(|_| is_some_freed) else {
+        return false;
+    };
+    if journal.sync(true).is_err() {
+        return false;
+    }
+    // The thread that commits may not have come to it.
+    allocator.commit(journal.commit_sequence().get());
+    true
 }
 
 /// Gives back reserved blocks that are not needed.
