@@ -13,6 +13,11 @@ T ?=
 FSTYP ?= stablefs
 SEED ?=
 
+# Anything else would be taken for yes, and the debug kernel takes a while to build.
+ifneq ($(filter-out 0 1,$(DEBUG)),)
+$(error DEBUG is "$(DEBUG)"; it is 1, 0 or empty)
+endif
+
 prepare = qemu/prepare $(if $(filter-out 0,$(DEBUG)),--debug) $(if $(CONTROL),--control '$(CONTROL)')
 vm = qemu/vm $(1) $(if $(filter-out 0,$(DEBUG)),--debug) $(if $(CONTROL),--control '$(CONTROL)')
 
@@ -56,9 +61,13 @@ endif
 selftests: host-packages ## Build the kselftests into build/selftests, a folder that runs on any machine
 	@qemu/prepare selftests
 
-shell: host-packages ## Boot and give a shell, without the demonstration [DEBUG=1]
+shell: terminal host-packages ## Boot and give a shell, without the demonstration [DEBUG=1]
 	@$(prepare) all >/dev/null
 	@$(call vm,shell)
+
+.PHONY: terminal
+terminal:
+	@[ -t 0 ] && [ -t 1 ] || { echo "make shell needs a terminal; qemu/vm run does not" >&2; exit 2; }
 
 debug-kernel: host-packages ## Build the debug kernel now (DEBUG=1 does it when it is needed)
 	@qemu/prepare debug-kernel

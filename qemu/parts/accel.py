@@ -15,13 +15,24 @@ FIRST_LINE_WITHIN = 8.0
 BOOT_WITHIN = 40.0
 
 
+def wish():
+    """What ACCEL says, perhaps nothing. Fails if it says anything else, or what cannot be."""
+    value = os.environ.get("ACCEL", "")
+    if value not in ("", "kvm", "tcg"):
+        raise progress.Failure(f"ACCEL={value}: it is kvm or tcg")
+    if value == "kvm" and not has_kvm():
+        raise progress.Failure("ACCEL=kvm: /dev/kvm is not there, or not for this user")
+    return value
+
+
+def has_kvm():
+    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
 def choose(kernel):
-    wish = os.environ.get("ACCEL", "")
-    if wish in ("kvm", "tcg"):
-        return wish
-    if wish:
-        raise progress.Failure(f"ACCEL={wish}: it is kvm or tcg")
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if value := wish():
+        return value
+    if not has_kvm():
         return "tcg"
     version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True).stdout
     device = os.stat("/dev/kvm")

@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is under test: stablefs.ko and the selftests, built from this clone, and the image that takes them to the guest."""
 
+import re
 import shutil
 
 from . import store, toolchain
 
 DEMO = store.TOP / "qemu" / "guest" / "demo"
+KBUILD = store.TOP / "Kbuild"
 
 
 def building():
     """Held by whoever changes build/: in one clone there is one build at a time."""
     return store.locked(store.BUILD / "build.lock", "the build of this clone")
+
+
+def add_control(parser):
+    """The option --control, which takes what Kbuild knows."""
+    steps = re.search(r"^stablefs-controls := (.*)$", KBUILD.read_text(), re.MULTILINE)[1].split()
+    parser.add_argument("--control", default="", choices=steps, metavar="STEP",
+                        help=f"with the module built without STEP of a protocol: {', '.join(steps)}")  # fmt: skip
 
 
 def build_module(which, control="", clippy=False):

@@ -441,9 +441,24 @@ void stablefs_shim_lockdep_assert_inode_locked(struct inode *inode)
 	lockdep_assert_held_write(&inode->i_rwsem);
 }
 
+bool stablefs_shim_mapping_empty(const struct address_space *mapping)
+{
+	return mapping_empty(mapping);
+}
+
+bool stablefs_shim_mapping_mapped(const struct address_space *mapping)
+{
+	return mapping_mapped(mapping);
+}
+
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
+}
+
+bool stablefs_shim_mapping_stable_writes(const struct address_space *mapping)
+{
+	return mapping_stable_writes(mapping);
 }
 
 void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
@@ -536,14 +551,14 @@ void stablefs_shim_sb_breadahead(struct super_block *sb, sector_t block)
 	sb_breadahead(sb, block);
 }
 
-void stablefs_shim_sb_end_pagefault(struct super_block *sb)
-{
-	sb_end_pagefault(sb);
-}
-
 void stablefs_shim_sb_end_intwrite(struct super_block *sb)
 {
 	sb_end_intwrite(sb);
+}
+
+void stablefs_shim_sb_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
 }
 
 /* The block, if it is in memory and up to date. */
@@ -564,14 +579,14 @@ struct buffer_head *stablefs_shim_sb_getblk(struct super_block *sb, sector_t blo
 	return sb_getblk(sb, block);
 }
 
-void stablefs_shim_sb_start_pagefault(struct super_block *sb)
-{
-	sb_start_pagefault(sb);
-}
-
 void stablefs_shim_sb_start_intwrite(struct super_block *sb)
 {
 	sb_start_intwrite(sb);
+}
+
+void stablefs_shim_sb_start_pagefault(struct super_block *sb)
+{
+	sb_start_pagefault(sb);
 }
 
 /* A function only in a kernel that can have security modules. */

@@ -6,9 +6,11 @@
 //!
 //! Claims for the same file that go on in each other, in the file as on the volume, are one claim.
 
+use super::Extent;
 use crate::ondisk::{
     Ino,
     Lblk,
+    LblkRange,
     Pblk,
     PblkRange, //
 };
@@ -39,6 +41,19 @@ impl Claim {
             ino,
             delta: pblks.start.0.wrapping_sub(lblk.0.into()),
         })
+    }
+
+    /// What `extent`, of the file with inode `ino`, has of the blocks `lblks` of that file; `None` if
+    /// that is none.
+    pub fn of(ino: Ino, extent: &Extent, lblks: LblkRange) -> Option<Self> {
+        let start = lblks.start.max(extent.lblks().start);
+        let end = lblks.end.min(extent.lblks().end);
+        let pblk = extent.pblk(start)?;
+        let pblks = PblkRange {
+            start: pblk,
+            end: pblk.checked_add(end.checked_sub(start)?)?,
+        };
+        Self::new(ino, start, pblks)
     }
 
     /// The blocks.

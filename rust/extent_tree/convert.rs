@@ -22,10 +22,19 @@ use crate::ondisk::{
     LblkRange, //
 };
 
+/// What [`Tree::convert`] has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Converted {
+    /// The block before which all are done.
+    pub next: Lblk,
+    /// The blocks that got the state, if any did.
+    pub extent: Option<Extent>,
+}
+
 impl<N: Nodes> Tree<'_, N> {
-    /// Gives blocks of the first extent that has some in `lblks`, but not in that state, this state,
-    /// and returns the block before which all are done; holes stay what they are. Where that is
-    /// before the end, the rest takes another call, which can have another handle:
+    /// Gives blocks of the first extent that has some in `lblks`, but not in that state, this state;
+    /// holes stay what they are. Where it stops before the end, the rest takes another call, which
+    /// can have another handle:
     ///
     /// ```
     /// # use extent_tree::{Nodes, Result, Tree};
@@ -35,7 +44,7 @@ impl<N: Nodes> Tree<'_, N> {
     ///     mut lblks: LblkRange,
     /// ) -> Result<(), N> {
     ///     while lblks.start < lblks.end {
-    ///         lblks.start = tree.convert(lblks, State::Written)?;
+    ///         lblks.start = tree.convert(lblks, State::Written)?.next;
     ///     }
     ///     Ok(())
     /// }
@@ -45,30 +54,34 @@ impl<N: Nodes> Tree<'_, N> {
     ///
     /// [`TooDeep`](Error::TooDeep), as an extent can become three. The tree is as it was, except
     /// after an error from a [change](super).
-    pub fn convert(&mut self, lblks: LblkRange, state: State) -> Result<Lblk, N> {
+    pub fn convert(&mut self, lblks: LblkRange, state: State) -> Result<Converted, N> {
+        let nothing = |next| Converted { next, extent: None };
         if lblks.start >= lblks.end {
-            return Ok(lblks.end);
+            return Ok(nothing(lblks.end));
         }
         let (path, found) = self.walk(lblks.start, |this, leaf, leaf_lblks| {
             let Some((at, extent)) = find(&leaf, lblks, state) else {
                 return Ok(Err(lblks.end.min(leaf_lblks.end)));
             };
-            let (splice, end) = this
+            let (splice, part) = this
                 .converted(&leaf, at, &extent, lblks, state)
                 .ok_or(Error::Inconsistent)?;
-            Ok(Ok((splice, end)))
+            Ok(Ok((splice, part)))
         })?;
         match found {
-            Err(end) => Ok(end),
-            Ok((splice, end)) => {
+            Err(end) => Ok(nothing(end)),
+            Ok((splice, part)) => {
                 self.change(path, splice)?;
-                Ok(end)
+                Ok(Converted {
+                    next: part.lblks().end,
+                    extent: Some(part),
+                })
             }
         }
     }
 
-    /// What becomes of a leaf when what its extent `at` has in `lblks` gets another state, and where
-    /// that ends.
+    /// What becomes of a leaf when what its extent `at` has in `lblks` gets another state, and what
+    /// part of it does.
     fn converted(
         &self,
         leaf: &Leaf<'_>,
@@ -76,38 +89,38 @@ impl<N: Nodes> Tree<'_, N> {
         extent: &Extent,
         mut lblks: LblkRange,
         state: State,
-    ) -> Option<(Splice, Lblk)> {
+    ) -> Option<(Splice, Extent)> {
         // An unwritten extent cannot be as long as a written one.
         let start = lblks.start.max(extent.lblks().start);
         let longest = start.checked_add(state.max_len());
         lblks.end = longest.map_or(lblks.end, |longest| longest.min(lblks.end));
 
-        let mut part = self.part(extent, lblks, state)?;
-        let end = part.lblks().end;
+        let part = self.part(extent, lblks, state)?;
+        let mut middle = part;
         let [head, tail] =
             around(extent, &part).map(|lblks| self.part(extent, lblks, extent.state()));
         let mut splice = at..at.checked_add(1)?;
         if head.is_none() {
             let before = at.checked_sub(1).and_then(|n| leaf.get(n));
-            if let Some(longer) = before.and_then(|before| self.joined(&before, &part)) {
+            if let Some(longer) = before.and_then(|before| self.joined(&before, &middle)) {
                 splice.start = splice.start.saturating_sub(1);
-                part = longer;
+                middle = longer;
             }
         }
         if tail.is_none() {
             let after = leaf.get(splice.end);
-            if let Some(longer) = after.and_then(|after| self.joined(&part, &after)) {
+            if let Some(longer) = after.and_then(|after| self.joined(&middle, &after)) {
                 splice.end = splice.end.saturating_add(1);
-                part = longer;
+                middle = longer;
             }
         }
         let with = match (head, tail) {
-            (Some(head), Some(tail)) => Few::extents(&[head, part, tail]),
-            (Some(head), None) => Few::extents(&[head, part]),
-            (None, Some(tail)) => Few::extents(&[part, tail]),
-            (None, None) => Few::extents(&[part]),
+            (Some(head), Some(tail)) => Few::extents(&[head, middle, tail]),
+            (Some(head), None) => Few::extents(&[head, middle]),
+            (None, Some(tail)) => Few::extents(&[middle, tail]),
+            (None, None) => Few::extents(&[middle]),
         }?;
-        Some((Splice { at: splice, with }, end))
+        Some((Splice { at: splice, with }, part))
     }
 }
 

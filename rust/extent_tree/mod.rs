@@ -43,6 +43,7 @@ mod plan;
 mod remove;
 mod splice;
 
+pub use convert::Converted;
 pub use cost::Cost;
 pub use nodes::{
     Error,

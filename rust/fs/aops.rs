@@ -30,7 +30,8 @@ use crate::kernel::{
     self,
     address_space::{
         self,
-        Readahead, //
+        Readahead,
+        Writeback, //
     },
     folio, //
 };
@@ -50,8 +51,8 @@ impl address_space::Operations for Operations {
     type FileSystem = Stablefs;
 
     fn read_folio(folio: folio::Locked<'_, Stablefs>) -> Result<folio::Released<'_>> {
-        // Only reading ahead makes large folios.
-        if folio.is_large() {
+        // Read ahead in vain, then; or written to in part.
+        if folio.is_large() && !folio.is_dirty_or_writeback() {
             let unreadable = folio.inode().unreadable();
             unreadable.note(folio.pos(), folio.len());
             return folio.remove();
@@ -68,6 +69,10 @@ impl address_space::Operations for Operations {
         if !rac.inode().unreadable().overlaps(rac.pos(), rac.len()) {
             kernel::iomap::readahead::<iomap::Operations>(rac);
         }
+    }
+
+    fn writepages(writeback: Writeback<'_, Stablefs>) -> Result {
+        kernel::iomap::writeback::writepages::<iomap::Operations>(writeback)
     }
 
     fn bmap(inode: &Inode, block: u64) -> u64 {

@@ -2,7 +2,13 @@
 
 //! What is told of an inode: `statx()`, `lsattr`.
 
-use super::{inode, transaction::Transaction, Inode, Stablefs};
+use super::{
+    inode,
+    size,
+    transaction::Transaction,
+    Inode,
+    Stablefs, //
+};
 use crate::{
     kernel::{
         errno,
@@ -123,17 +129,18 @@ pub(super) fn from_vfs(inode: &Inode, fields: &mut ondisk::inode::Fields) {
     fields.ctime = to_disk(vfs.ctime);
 }
 
-/// Changes what is told of an inode, but for its size.
+/// Changes what is told of an inode.
 pub(super) fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
     let inode = attr.inode();
     let attr = attr.setattr_prepare()?;
-    if attr.size().is_some_and(|size| size != inode.i_size_read()) {
-        return Err(errno::eopnotsupp());
+    if let Some(size) = attr.size() {
+        size::setattr(&attr, size)?;
+    } else {
+        let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+        attr.setattr_copy();
+        inode::update(&transaction, &inode, |_| ())?;
+        transaction.stop()?;
     }
-    let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
-    attr.setattr_copy();
-    inode::update(&transaction, &inode, |_| ())?;
-    transaction.stop()?;
     attr.posix_acl_chmod()
 }
 

@@ -24,6 +24,7 @@ use crate::{
             Device,
             Unsupported, //
         },
+        errno,
         fserror,
         kiocb,
         log,
@@ -79,6 +80,9 @@ enum Obstacle {
     Device(Unsupported),
 }
 
+/// Files are accessed with DAX, which cannot be written.
+pub(super) struct InUse;
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,6 +107,8 @@ pub(super) struct Dax {
     memory: Result<Memory, Obstacle>,
     /// Whether the log says of the obstacle.
     told: Atomic<bool>,
+    /// Whether a file was given DAX.
+    in_use: Atomic<bool>,
 }
 
 impl Dax {
@@ -113,22 +119,22 @@ impl Dax {
     ///
     /// `ENOMEM`.
     pub(super) fn new(sb: &OnDevice, block_size: BlockSize, mode: DaxMode) -> Result<Self> {
-        let device = if usize::try_from(block_size.bytes().get()) == Ok(PAGE_SIZE) {
-            Device::fs_dax_get_by_bdev(sb).map_err(Obstacle::Device)
-        } else {
-            Err(Obstacle::BlockSize(block_size))
-        };
-        let memory = match device {
+        // With the device first: blocks of another size would be of no use to one that has no DAX.
+        let memory = match Device::fs_dax_get_by_bdev(sb) {
+            Err(why) => Err(Obstacle::Device(why)),
+            Ok(_) if usize::try_from(block_size.bytes().get()) != Ok(PAGE_SIZE) => {
+                Err(Obstacle::BlockSize(block_size))
+            }
             Ok(device) => Ok(Memory {
                 device,
                 claims: KBox::pin_init(Claims::new(), GFP_KERNEL)?,
             }),
-            Err(obstacle) => Err(obstacle),
         };
         let dax = Self {
             mode,
             memory,
             told: Atomic::new(false),
+            in_use: Atomic::new(false),
         };
         if mode == DaxMode::Always {
             dax.tell(sb);
@@ -142,7 +148,8 @@ impl Dax {
     }
 
     /// Whether an inode of the volume `sb`, of that type and with those flags, is to be accessed with
-    /// DAX. The first time that this fails for want of a device, the log says why.
+    /// DAX, which a volume that is written does not have. The first time that this fails for that, or
+    /// for want of a device, the log says why.
     pub(super) fn is_for(&self, sb: &OnDevice, file_type: Type, flags: Flags) -> bool {
         let otherwise = [
             Flags::ENCRYPT,
@@ -157,7 +164,23 @@ impl Dax {
             return false;
         }
         self.tell(sb);
-        self.memory.is_ok()
+        let is_used = self.memory.is_ok() && !sb.sb_rdonly();
+        if is_used {
+            self.in_use.store(true, Relaxed);
+        }
+        is_used
+    }
+
+    /// Whether the volume can be written from now on, which it was not so far.
+    ///
+    /// # Errors
+    ///
+    /// [`InUse`].
+    pub(super) fn check_not_in_use(&self) -> Result<(), InUse> {
+        if self.in_use.load(Relaxed) {
+            return Err(InUse);
+        }
+        Ok(())
     }
 
     fn claims(&self) -> Option<&Claims> {
@@ -165,15 +188,19 @@ impl Dax {
     }
 
     fn tell(&self, sb: &OnDevice) {
-        if let Err(obstacle) = &self.memory {
-            if !self.told.xchg(true, Relaxed) {
-                log::warn(sb, format_args!("DAX is not used: {obstacle}"));
-            }
+        let obstacle: &dyn fmt::Display = match &self.memory {
+            Err(obstacle) => obstacle,
+            Ok(_) if !sb.sb_rdonly() => &"the volume is mounted to be written",
+            Ok(_) => return,
+        };
+        if !self.told.xchg(true, Relaxed) {
+            log::warn(sb, format_args!("DAX is not used: {obstacle}"));
         }
     }
 }
 
-/// Has blocks that a fault is about to map belong to this place in this file only.
+/// Has blocks that a fault is about to map, `mapped`, belong to this place in this file only. So do
+/// those `around` them, too, if nobody else has one.
 ///
 /// # Errors
 ///
@@ -182,23 +209,55 @@ impl Dax {
 /// # Context
 ///
 /// Sleeps, unless that is so already.
-pub(super) fn claim(inode: &Inode, wanted: Claim) -> Result {
+pub(super) fn claim(inode: &Inode, around: Claim, mapped: Claim) -> Result {
     if cfg!(stablefs_control = "skip_dax_claim") {
         return Ok(());
     }
-    inode.set_has_claims();
+    inode.set_has_claims(true);
     let claims = inode.sb().volume().dax().claims().ok_or(EIO)?;
-    claims.claim(inode, wanted)
+    claims.claim(inode, around, mapped)
 }
 
-/// Lets others have the blocks of an inode, whose pages are gone.
+/// Forgets the pages of a file that was closed, if nobody has it mapped any more, and lets others
+/// have its blocks.
+///
+/// To C a file whose pages are known is not to be evicted, or, if it is of one page, to be tried again
+/// before any other. Evicting it all the same (`drop_inode()`, `I_DONTCACHE`) would have to wait for
+/// whoever uses one of the pages, and by `vmsplice()` a page gets into a pipe, for as long as the
+/// owner of the pipe likes: neither memory reclaim nor a task that exits, and may be that owner, can
+/// wait for that. Here nobody waits, and such a file is kept until it is closed once more, or
+/// unmounted.
+///
+/// # Context
+///
+/// Sleeps. No lock is held.
+pub(super) fn release(inode: &Inode) {
+    if !inode.is_dax() || inode.mapping_mapped() {
+        return;
+    }
+    if inode.mapping_empty() && !inode.has_claims() {
+        return;
+    }
+    let lock = inode.filemap_invalidate_lock();
+    if kernel::dax::break_layout(&lock).is_ok() {
+        forget_claims(inode);
+    }
+}
+
+/// Lets others have the blocks of an inode that is evicted: its pages are gone.
 pub(super) fn evict(inode: &Inode) {
+    forget_claims(inode);
+}
+
+/// Gives up the claims of an inode without pages, which nobody brings in now.
+fn forget_claims(inode: &Inode) {
     if !inode.has_claims() {
         return;
     }
     if let Some(claims) = inode.sb().volume().dax().claims() {
         claims.release(inode.ino());
     }
+    inode.set_has_claims(false);
 }
 
 /// Reads from the memory that a file is in.
@@ -237,14 +296,18 @@ impl vm::Operations for VmOperations {
     fn huge_fault(fault: vm::Fault<'_, Stablefs>, order: vm::Order) -> vm::FaultResult {
         let (inode, pos) = (fault.inode(), fault.pos());
         let fault = fault.filemap_invalidate_lock_shared();
-        let result = kernel::dax::iomap_fault::<iomap::Operations>(&fault, order);
+        let faulted = kernel::dax::iomap_fault::<iomap::Operations>(&fault, order);
         drop(fault);
         // Behind the end of the file there is nothing to lose.
-        if result.is_sigbus() && pos < inode.i_size_read() {
-            let len = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
-            read_error::report(inode, pos, len, EIO);
-            fserror::report_data_lost(inode, pos, len);
+        if faulted.result.is_sigbus() && pos < inode.i_size_read() {
+            // Without an error of ours it is the memory that cannot be accessed.
+            let error = faulted.iomap.err().unwrap_or(EIO);
+            if errno::is_read_error(error) {
+                let len = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
+                read_error::report(inode, pos, len, error);
+                fserror::report_data_lost(inode, pos, len);
+            }
         }
-        result
+        faulted.result
     }
 }

@@ -19,9 +19,8 @@
 //! again.
 
 use super::{
-    htree,
+    fsync, htree,
     inode::{
-        self,
         read_block, //
     },
     ioctl,
@@ -45,7 +44,7 @@ use crate::{
             Whence, //
         },
         sort::sort_by_key,
-        truncate::ByteRange, //
+        truncate::ByteRange,
     },
     ondisk::{
         dir::{
@@ -100,16 +99,16 @@ struct Operations;
 impl file::Operations for Operations {
     type FileSystem = Stablefs;
 
+    fn fsync(file: &File, range: ByteRange, _datasync: bool) -> Result {
+        fsync::fsync(file, range)
+    }
+
     fn iterate_shared(file: &File, ctx: &mut DirContext<'_>) -> Result {
         let dir = file.inode();
         match layout(dir) {
             Layout::Linear => iterate_linear(dir, ctx),
             layout => iterate_hashed(file, dir, layout, ctx),
         }
-    }
-
-    fn fsync(file: &File, _range: ByteRange, _datasync: bool) -> Result {
-        inode::write_inode(file.inode(), true)
     }
 
     fn unlocked_ioctl(file: &File, cmd: u32, arg: UserPtr) -> Result {

@@ -13,21 +13,13 @@ use super::{
     ialloc,
     inode,
     map,
-    metadata::{
-        self,
-        At, //
-    },
     orphan,
-    transaction::{
-        self,
-        Transaction, //
-    },
-    Inode,
-    KernelCrc32c, //
+    transaction::Transaction,
+    xattr,
+    Inode, //
 };
 use crate::{
     kernel::{
-        jbd2::Credits,
         log,
         time::ktime_get_real_seconds, //
     },
@@ -36,14 +28,7 @@ use crate::{
             Content,
             Type, //
         },
-        xattr::{
-            self,
-            Xattrs, //
-        },
-        Blocks,
-        Lblk,
-        Pblk,
-        PblkRange, //
+        Lblk, //
     },
 };
 use ::kernel::prelude::*;
@@ -69,19 +54,20 @@ pub(super) fn evict_inode(inode: &Inode) {
             );
         }
     }
-    map::evict(inode);
+    // Nothing, but for what could not be released, or written.
+    balloc::cancel(sb, map::evict(inode));
 }
 
 fn delete(inode: &Inode) -> Result {
     if matches!(inode.disk().content(), Content::Extents(_)) {
         extents::truncate(inode, Lblk(0))?;
     }
-    let credits = inode::CREDITS + ialloc::CREDITS + orphan::CREDITS + XATTR;
+    let credits = inode::CREDITS + ialloc::CREDITS + orphan::CREDITS + xattr::RELEASE;
     let transaction = Transaction::start(inode.sb(), credits)?;
     inode::prepare(&transaction, inode)?;
     let xattr_block = inode.disk().xattr_block();
     if let Some(pblk) = xattr_block {
-        release_xattrs(&transaction, inode, pblk)?;
+        xattr::release(&transaction, inode, pblk)?;
     }
     orphan::remove(&transaction, inode)?;
     let now = ktime_get_real_seconds();
@@ -97,34 +83,4 @@ fn delete(inode: &Inode) -> Result {
     .and_then(|()| ialloc::free_inode(&transaction, inode.ino(), inode.is_dir()))
     .inspect_err(|error| transaction.abort(*error))?;
     transaction.stop()
-}
-
-/// What [`release_xattrs`] changes: the block, or a bitmap and its descriptor.
-const XATTR: Credits = Credits {
-    blocks: balloc::NEW.blocks.saturating_add(1),
-    revokes: 1,
-};
-
-/// Frees the block with an inode's attributes, unless other inodes have it, too.
-fn release_xattrs(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk) -> Result {
-    let (sb, ino) = (inode.sb(), inode.ino());
-    let at = At::block(ino, pblk);
-    let mut edit = transaction.edit(ino, pblk)?;
-    Xattrs::in_block::<KernelCrc32c>(sb.volume(), pblk, edit.block()?)
-        .map_err(|error| metadata::blame(sb, at, error))?;
-    let bug = || transaction::bug(sb, at, "attributes that cannot be released");
-    let inodes = xattr::inodes(edit.bytes()).ok_or_else(bug)?;
-    match core::num::NonZeroU32::new(inodes.get().saturating_sub(1)) {
-        Some(others) => {
-            xattr::set_inodes::<KernelCrc32c>(sb.volume(), pblk, others, edit.bytes_mut())
-                .ok_or_else(bug)?;
-            edit.write()
-        }
-        None => {
-            drop(edit);
-            let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
-            transaction.revoke(pblk)?;
-            balloc::free_blocks(transaction, ino, PblkRange { start: pblk, end })
-        }
-    }
 }

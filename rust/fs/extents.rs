@@ -17,6 +17,7 @@ use super::{
     inode,
     map::{
         self,
+        Changing,
         Mapping, //
     },
     metadata::{
@@ -47,7 +48,6 @@ use crate::{
     ondisk::{
         extent::{
             Extent,
-            Node,
             State,
             MAX_DEPTH,
             ROOT_LEN, //
@@ -62,19 +62,21 @@ use crate::{
 };
 use ::kernel::prelude::*;
 
-/// What steps of a file's tree may change, as deep as the tree is now.
+/// What steps of a file's tree may change, as deep as the tree can be by then.
 pub(super) struct Steps {
     depth: u16,
 }
 
 impl Steps {
-    /// Those of a file.
+    /// Those of a file. Until the transaction has started, the tree may grow by a level.
     pub(super) fn of(inode: &Inode) -> Self {
         let depth = inode
             .disk()
             .extents(inode.sb().volume())
             .map_or(0, |root| root.depth());
-        Self { depth }
+        Self {
+            depth: depth.saturating_add(1).min(MAX_DEPTH),
+        }
     }
 
     /// Those of a file without blocks.
@@ -134,8 +136,12 @@ impl Steps {
     }
 }
 
-/// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does, and
-/// returns what the file has there then; perhaps fewer than were asked for.
+/// Takes blocks for a part of a hole, or of what has been reserved, that begins where `lblks` does;
+/// perhaps fewer than were asked for. Returns what the file has there then; `None` if others have been
+/// faster, so that it is worth another look.
+///
+/// For [`Who::Holder`], what is reserved in the file is meant, and only that is taken. Of anyone else,
+/// what was reserved in the part is given back.
 ///
 /// # Errors
 ///
@@ -150,9 +156,12 @@ pub(super) fn allocate(
     lblks: LblkRange,
     state: State,
     who: Who,
-) -> Result<Extent> {
-    let loading = map::change(inode)?;
-    let wanted = lblks.end.checked_sub(lblks.start).ok_or(EINVAL)?;
+) -> Result<Option<Extent>> {
+    let changing = map::change(inode)?;
+    let wanted = available(&changing, lblks, who)?.len();
+    if wanted == Blocks(0) {
+        return Ok(None);
+    }
     let want = Want {
         goal: goal(inode, lblks.start),
         lblk: lblks.start,
@@ -173,8 +182,24 @@ pub(super) fn allocate(
         .map_err(|error| give_back(error))?;
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
-    loading.forget();
-    Ok(extent)
+    let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
+    if who != Who::Holder {
+        balloc::cancel(inode.sb(), reserved);
+    }
+    Ok(Some(extent))
+}
+
+/// The part of `lblks`, from its beginning on, for which blocks can be taken.
+fn available(changing: &Changing<'_>, lblks: LblkRange, who: Who) -> Result<LblkRange> {
+    let mut end = lblks.start;
+    while end < lblks.end {
+        match changing.lookup(end)?.mapping {
+            Mapping::Hole(part) if who != Who::Holder => end = part.end.min(lblks.end),
+            Mapping::Reserved(part) => end = part.end.min(lblks.end),
+            Mapping::Hole(_) | Mapping::Extent(_) => break,
+        }
+    }
+    Ok(LblkRange { end, ..lblks })
 }
 
 /// Gives the file a written block of metadata behind all that it has, which the caller fills in the same
@@ -194,6 +219,10 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
     let extent = allocate(transaction, inode, lblks, State::Written, Who::User)?;
+    let extent = extent.ok_or_else(|| {
+        let at = At::inode(inode.ino());
+        metadata::corrupt(inode.sb(), at, format_args!("has blocks behind its end"))
+    })?;
     Ok((start, extent.start()))
 }
 
@@ -212,12 +241,14 @@ pub(super) fn convert(
     lblks: LblkRange,
     state: State,
 ) -> Result<Lblk> {
-    let loading = map::change(inode)?;
+    let changing = map::change(inode)?;
     let mut nodes = Nodes::new(transaction, inode)?;
-    let end = nodes.step(|tree| tree.convert(lblks, state))?;
+    let converted = nodes.step(|tree| tree.convert(lblks, state))?;
     nodes.finish()?;
-    loading.forget();
-    Ok(end)
+    if let Some(extent) = converted.extent {
+        set(transaction, changing, Mapping::Extent(extent.into()))?;
+    }
+    Ok(converted.next)
 }
 
 /// Takes away the last extent that the file has in `lblks`, or what of it is there, and frees its blocks.
@@ -238,7 +269,7 @@ pub(super) fn remove(
     if !matches!(inode.disk().content(), Content::Extents(_)) {
         return Ok(false);
     }
-    let loading = map::change(inode)?;
+    let changing = map::change(inode)?;
     let mut nodes = Nodes::new(transaction, inode)?;
     let Some(extent) = nodes.step(|tree| tree.remove(lblks))? else {
         return Ok(false);
@@ -248,8 +279,15 @@ pub(super) fn remove(
     freed
         .and_then(|()| nodes.finish())
         .inspect_err(|error| transaction.abort(*error))?;
-    loading.forget();
+    set(transaction, changing, Mapping::Hole(extent.lblks()))?;
     Ok(true)
+}
+
+/// Has the map say what the tree does.
+fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> Result<Blocks> {
+    changing
+        .set(new)
+        .inspect_err(|error| transaction.abort(*error))
 }
 
 /// Takes away all that the file has from block `from` on, in as many transactions as that takes.
@@ -293,7 +331,7 @@ fn holds_metadata(inode: &Inode) -> bool {
 /// Where block `lblk` would best be: behind the block before it.
 fn goal(inode: &Inode, lblk: Lblk) -> Option<Pblk> {
     let before = Lblk(lblk.0.checked_sub(1)?);
-    match map::lookup_cached(inode, before)? {
+    match map::lookup_cached(inode, before)?.mapping {
         Mapping::Extent(extent) => extent.pblk(before)?.checked_add(Blocks(1)),
         _ => None,
     }

@@ -77,6 +77,8 @@ const READAHEAD: u64 = 128;
 pub(super) struct Groups {
     /// Blocks that hold the format's own structures.
     pub(super) zones: Zones,
+    /// Where the inode table of each group begins; 0 for a group whose descriptor cannot be used.
+    inode_tables: KVVec<Pblk>,
     /// What is free.
     pub(super) allocator: Arc<Allocator>,
     /// Clusters that hold the format's own structures, and the journal.
@@ -93,6 +95,7 @@ impl Groups {
         let mut gathering = Gathering::default();
         let mut table = Table::new(sb, volume)?;
         let mut summaries = KVVec::new();
+        let mut inode_tables = KVVec::new();
         for group in volume.groups() {
             gathering.add_base(volume, group)?;
             let descriptor = table.descriptor(group)?;
@@ -100,6 +103,11 @@ impl Groups {
                 descriptor.map_or(Summary::BAD, |descriptor| Summary::new(&descriptor.usage()));
             summaries
                 .push(summary, GFP_KERNEL)
+                .map_err(|_| Refusal::NoMemory)?;
+            let inode_table =
+                descriptor.map_or(Pblk(0), |descriptor| descriptor.inode_table().start);
+            inode_tables
+                .push(inode_table, GFP_KERNEL)
                 .map_err(|_| Refusal::NoMemory)?;
             let Some(descriptor) = descriptor else {
                 continue;
@@ -127,10 +135,22 @@ impl Groups {
         }
         let zones = gathering.finish()?;
         Ok(Self {
+            inode_tables,
             overhead_clusters: overhead(volume, &zones, journal),
             zones,
             allocator: Allocator::new(&summaries, kept(volume)).map_err(|_| Refusal::NoMemory)?,
         })
+    }
+}
+
+impl Groups {
+    /// Where the inode table of a group begins, if its descriptor could be used.
+    pub(super) fn inode_table(&self, group: GroupNumber) -> Option<Pblk> {
+        let n = usize::try_from(group.get()).ok()?;
+        self.inode_tables
+            .get(n)
+            .copied()
+            .filter(|table| table.0 > 0)
     }
 }
 
@@ -243,7 +263,7 @@ impl<'a> Table<'a> {
             end: ahead(READAHEAD.saturating_mul(2)),
         };
         if blocks.start < blocks.end {
-            metadata::read_ahead(self.sb, self.volume, blocks.start, blocks);
+            metadata::read_ahead(self.sb, self.volume, blocks.start, || Some(blocks));
         }
     }
 }

@@ -55,6 +55,7 @@ use crate::{
             Tid, //
         },
         log,
+        mnt_idmapping::Idmap,
         posix_acl::{
             self,
             PosixAcl, //
@@ -148,6 +149,13 @@ impl Inode {
         self.data().disk.lock().inode
     }
 
+    /// Held to change the inode on the disk, and to read from there what may be changing. Nothing is
+    /// allocated then that memory reclaim would call a filesystem for, as that starts handles, and who
+    /// has one may wait for this.
+    pub(super) fn changing(&self) -> &Mutex<()> {
+        &self.data().changing
+    }
+
     /// Where it is noted as an orphan, for [`orphan`](super::orphan).
     pub(super) fn orphan(&self) -> Option<orphan::Place> {
         self.data().disk.lock().orphan
@@ -178,10 +186,10 @@ impl Inode {
         self.data().has_claims.load(Relaxed)
     }
 
-    /// Has [`has_claims`](Self::has_claims) say so, until the inode is evicted: by one who uses it.
-    pub(super) fn set_has_claims(&self) {
-        if !self.has_claims() {
-            self.data().has_claims.store(true, Relaxed);
+    /// Has [`has_claims`](Self::has_claims) say so, or not: the latter for one who keeps faults out.
+    pub(super) fn set_has_claims(&self, has: bool) {
+        if self.has_claims() != has {
+            self.data().has_claims.store(has, Relaxed);
         }
     }
 
@@ -221,6 +229,15 @@ impl crate::kernel::inode::Operations for InodeOperations {
 
     fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         attr::setattr(attr)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        acl: Option<&PosixAcl>,
+        acl_type: posix_acl::Type,
+    ) -> Result {
+        acl::set(idmap, inode, acl, acl_type)
     }
 
     fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {
@@ -289,16 +306,44 @@ pub(super) fn update(
     inode: &Inode,
     change: impl FnOnce(&mut Fields),
 ) -> Result {
+    update_whole(transaction, inode, |fields, _, _| {
+        change(fields);
+        Ok(())
+    })
+}
+
+/// As [`update`], of all bytes of the inode: those behind the fields are extended attributes. What
+/// `change` changes elsewhere, those see together with it who hold [`changing`](Inode::changing). What it
+/// returns lives until the inode has changed. If the inode is in the list of orphans, that is passed,
+/// locked.
+///
+/// # Errors
+///
+/// Those of [`update`], and of `change`. The inode has not changed then.
+///
+/// # Context
+///
+/// As [`update`].
+pub(super) fn update_whole<T>(
+    transaction: &Transaction<'_>,
+    inode: &Inode,
+    change: impl FnOnce(&mut Fields, &mut [u8], Option<&mut KVec<Ino>>) -> Result<T>,
+) -> Result<T> {
     let (sb, ino) = (inode.sb(), inode.ino());
     let volume = sb.volume();
     let place = place_of(sb, ino)?;
     let at = At::block(ino, place.pblk);
     let tid = transaction.tid()?;
-    let _changing = inode.data().changing.lock();
+    let _changing = inode.changing().lock();
+    let mut listed = orphan::lock_list(inode);
     let mut edit = transaction.edit_part(at, place)?;
     let mut fields = inode.disk().fields();
     attr::from_vfs(inode, &mut fields);
-    change(&mut fields);
+    if let Some((_, next)) = &listed {
+        fields.dtime = next.map_or(0, Ino::get);
+    }
+    let listed = listed.as_mut().map(|(inodes, _)| &mut **inodes);
+    let changed = change(&mut fields, edit.bytes_mut(), listed)?;
     let disk = fields
         .encode::<KernelCrc32c>(volume, ino, edit.bytes_mut())
         .ok_or_else(|| transaction::bug(sb, at, "an inode that cannot be encoded"))?;
@@ -306,7 +351,7 @@ pub(super) fn update(
     let mut known = inode.data().disk.lock();
     known.inode = disk;
     known.tid = Some(tid);
-    Ok(())
+    Ok(changed)
 }
 
 /// Has [`update`] not fail but for a journal that has been given up.
@@ -348,23 +393,38 @@ pub(super) fn write_inode(inode: &Inode, wait: bool) -> Result {
 }
 
 /// Where an inode is.
+///
+/// # Errors
+///
+/// What reading the descriptor of its group says, if that could not be used when the volume was mounted.
 pub(super) fn place_of(sb: &SuperBlock, ino: Ino) -> Result<InBlock> {
-    descriptor(sb, ino)?
-        .inode_place(sb.volume(), ino)
-        .ok_or(EINVAL)
+    let volume = sb.volume();
+    match volume.groups().inode_table(volume.group_of(ino)) {
+        Some(table) => Ok(volume.inode_place(table, ino)),
+        None => descriptor(sb, ino)?.inode_place(volume, ino).ok_or(EINVAL),
+    }
 }
 
 /// The bytes of an inode, from the inode table.
 pub(super) fn read_bytes(sb: &SuperBlock, ino: Ino) -> Result<KVec<u8>> {
     let volume = sb.volume();
-    let descriptor = descriptor(sb, ino)?;
-    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
-    let around = around(volume, &descriptor, place.pblk);
-    metadata::read_ahead(sb, volume, place.pblk, around);
+    let place = place_of(sb, ino)?;
+    metadata::read_ahead(sb, volume, place.pblk, || {
+        let descriptor = descriptor(sb, ino).ok()?;
+        Some(around(volume, &descriptor, place.pblk))
+    });
     metadata::read(sb, At::block(ino, place.pblk), place)
 }
 
 /// The descriptor of the group that an inode is in.
+///
+/// # Errors
+///
+/// What reading and checking it says.
+///
+/// # Context
+///
+/// Sleeps. No group is locked.
 pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
     let volume = sb.volume();
     let group = volume.group_of(ino);
@@ -372,9 +432,19 @@ pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
         .descriptor_place(group)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;
     let at = At::block(ino, place.pblk);
-    let bytes = metadata::read(sb, at, place)?;
-    Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
-        .map_err(|error| metadata::blame(sb, at, error))
+    let read = || {
+        let bytes = metadata::read(sb, at, place)?;
+        Ok::<_, Error>(Descriptor::parse::<KernelCrc32c>(volume, group, &bytes))
+    };
+    let descriptor = match read()? {
+        // Somebody may have been changing it.
+        Err(ondisk::Error::BadChecksum { .. }) if !sb.sb_rdonly() => {
+            let _group = volume.allocator().lock(group)?;
+            read()?
+        }
+        descriptor => descriptor,
+    };
+    descriptor.map_err(|error| metadata::blame(sb, at, error))
 }
 
 /// The blocks of the inode table around one of them that are worth reading with it: whoever looks at
@@ -406,7 +476,7 @@ pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
 ///
 /// Those of [`read_block`].
 pub(super) fn pblk_of(inode: &Inode, lblk: Lblk) -> Result<Pblk> {
-    let pblk = match map::lookup(inode, lblk)? {
+    let pblk = match map::lookup(inode, lblk)?.mapping {
         Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
         _ => None,
     };

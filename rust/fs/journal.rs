@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The journal: where its blocks are, and whether jbd2 may replay it.
+//! The journal: where its blocks are, whether it is one, and whether jbd2 may replay it.
 
 use super::{
     groups::Allocator,
@@ -20,6 +20,7 @@ use crate::{
             self,
             Tid, //
         },
+        log,
         super_block::OnDevice, //
     },
     ondisk::{
@@ -71,13 +72,39 @@ impl Journal {
         self.file.extents.iter().flatten().map(Extent::pblks)
     }
 
-    /// The same, for jbd2 to replay it.
+    /// Warns if what the volume says is its journal is none. To read a volume that was closed the
+    /// journal is not needed, so that this is no reason not to mount it.
+    pub(super) fn warn_if_broken(&self, sb: &OnDevice, volume: &Superblock) {
+        match self.check(sb, volume) {
+            // More than is known here: nothing is broken.
+            Ok(()) | Err(Fault::Format(ondisk::Error::Unsupported(_))) => {}
+            Err(fault) => log::warn(
+                sb,
+                format_args!("the journal, inode {}: {fault}: run e2fsck", self.ino.get()),
+            ),
+        }
+    }
+
+    /// Looks at its first block, if it is known where that is.
+    fn check(&self, sb: &OnDevice, volume: &Superblock) -> Result<(), Fault> {
+        let Some(start) = self.blocks().next().map(|blocks| blocks.start) else {
+            return Ok(());
+        };
+        let block = metadata::copy_block(sb, volume, start).map_err(Fault::Read)?;
+        let bytes = block.first_chunk().ok_or(Fault::Read(EINVAL))?;
+        journal::Superblock::parse(volume, bytes)
+            .map(drop)
+            .map_err(Fault::Format)
+    }
+
+    /// Where all of them are, for jbd2 to replay it.
     ///
     /// # Errors
     ///
     /// [`Refusal::JournalInode`]; [`Refusal::Journal`] for a journal that jbd2 does not know, or
     /// knows and does not replay without the help of the filesystem.
     pub(super) fn into_map(self, sb: &OnDevice, volume: &Superblock) -> Result<Map, Refusal> {
+        self.check(sb, volume).map_err(Refusal::Journal)?;
         let Some(extents) = self.file.extents else {
             let error = ondisk::Error::Unsupported(Unsupported::BlockMap);
             return Err(Refusal::JournalInode {
@@ -85,18 +112,11 @@ impl Journal {
                 broken: Broken::Fault(Fault::Format(error)),
             });
         };
-        let map = Map {
+        Ok(Map {
             extents,
             len: self.file.len,
             allocator: None,
-        };
-        let read = |error| Refusal::Journal(Fault::Read(error));
-        let start = map.place(Lblk(0)).ok_or(read(EINVAL))?;
-        let block = metadata::copy_block(sb, volume, start).map_err(read)?;
-        let bytes = block.first_chunk().ok_or(read(EINVAL))?;
-        journal::Superblock::parse(volume, bytes)
-            .map_err(|error| Refusal::Journal(Fault::Format(error)))?;
-        Ok(map)
+        })
     }
 }
 

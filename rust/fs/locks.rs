@@ -7,10 +7,10 @@
 //! | `s_umount` | [`SuperBlock`] | that a volume is there, from mount to unmount | the VFS's |
 //! | `i_rwsem` | [`Inode`] | a directory's entries; where the data of a file are, for those who ask more than once and want one answer, or who read without the page cache | [`InodeShared`] |
 //! | `mmap_lock` | `mm_struct` | the mappings of a process | mm's |
-//! | `invalidate_lock` | the pages of an [`Inode`] | that a page that is being brought in is still the file's | [`InvalidateShared`] |
+//! | `invalidate_lock` | the pages of an [`Inode`] | that a page that is being brought in is still the file's | [`InvalidateShared`], [`InvalidateExclusive`] |
 //! | folio lock | a folio | its contents, until they are up to date; its place in the file | [`folio::Locked`] |
 //! | DAX entry lock | a page's entry in the pages of an [`Inode`] | the same, for memory without folios | DAX's |
-//! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn | [`MutexGuard`] |
+//! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn, nor follow a change of the tree | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
 //! | `group` | mutex of some groups of an [`Allocator`] | their descriptors and bitmaps on the disk | [`Group`] |
@@ -25,6 +25,8 @@
 //! * fault on the page cache: `mmap_lock`, which mm gives up before it waits → `invalidate_lock` →
 //!   folio lock → map.
 //! * fault with DAX: `mmap_lock` → `invalidate_lock` → DAX entry lock → map, and that done, `claimed`.
+//! * last close of a file that was mapped with DAX: `invalidate_lock`, exclusively → DAX entry locks,
+//!   and those given up, `claimed`.
 //! * direct read: `i_rwsem` → (`mmap_lock` of the reader, for the pages it reads to; or
 //!   `invalidate_lock` and folio locks, should these be pages of a file) → map. `i_rwsem` is given up
 //!   once all is submitted.
@@ -33,9 +35,12 @@
 //!   map.
 //!
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
-//!   the tree; `loading` → `listed` → `known`.
-//! * memory reclaim, with whatever is held over an allocation: `listed` → `known`; for an inode that it
-//!   evicts, its DAX entry locks, and those given up, `claimed`.
+//!   the tree; `loading` → `listed` → `known`. Who changes the tree ([`Changing`]) has a handle of the
+//!   journal open, and holds `loading` over all that allocating and freeing blocks takes, until the
+//!   map has followed: `known`. To reserve blocks takes `known` alone; to release them, both.
+//! * memory reclaim, with whatever is held over an allocation: `listed` → `known`. An inode that it
+//!   evicts has no DAX entries, but can have claims without them: `claimed`.
+//! * unmount: DAX entry locks of the inodes that still have entries, and those given up, `claimed`.
 //! * blocks and inodes, taken or freed: a handle → `loading`, where they are a file's → `group`, one at a
 //!   time → buffers → `held`, and that given up, `space`.
 //! * commit, by the thread of the journal: `held`, and that given up, `space`.
@@ -49,12 +54,17 @@
 //!   writing out, or giving up, folios of the same file.
 //!   `loading` is held over allocations, which are NOFS: a handle of the journal may be open when it is
 //!   taken, and whoever evicts inodes may want to start one.
+//! * What is reserved does not wait for `loading`: a store to a mapping would wait for the journal. So
+//!   it can become reserved while another allocates it, who is told by [`Changing::set`].
 //! * `listed`, `known` and `claimed` are held over no allocation and a bounded number of steps, as memory
 //!   reclaim takes them from anywhere.
+//! * A claim is released when the pages of its inode are gone, with `invalidate_lock` held or by who
+//!   evicts the inode, and made with the entry of the page locked: so whoever is told that blocks are
+//!   free to be mapped finds no other page of theirs.
+//! * Nobody waits with a lock held for who uses a page without having it mapped: the last close leaves
+//!   such a page as it is, and memory reclaim never gets to it. Only an unmount waits.
 //! * `group` is held over reading a bitmap, and over the journal's waiting for a block that it writes. So
 //!   who commits does not take it, nor wait for a handle.
-//! * A claim is released when the pages of its inode are gone, and made with the entry of the page
-//!   locked: so whoever is told that blocks are free to be mapped finds no other page of theirs.
 //! * A read is verified by a worker that holds none of these, and ends by unlocking folios. So nobody
 //!   may wait for that worker with a folio locked that it has to unlock; it is waited for by the end
 //!   of a mount only, after the last inode.
@@ -63,10 +73,13 @@
 //! [`Inode`]: crate::kernel::inode::Inode
 //! [`InodeShared`]: crate::kernel::locks::InodeShared
 //! [`InvalidateShared`]: crate::kernel::locks::InvalidateShared
+//! [`InvalidateExclusive`]: crate::kernel::locks::InvalidateExclusive
 //! [`folio::Locked`]: crate::kernel::folio::Locked
 //! [`Allocator`]: super::groups::Allocator
 //! [`Group`]: super::groups::Group
 //! [`Claims`]: super::dax::claims::Claims
+//! [`Changing`]: super::map::Changing
+//! [`Changing::set`]: super::map::Changing::set
 //! [`ExtentMap`]: super::map::ExtentMap
 //! [`Maps`]: super::map::Maps
 //! [`MutexGuard`]: ::kernel::sync::MutexGuard

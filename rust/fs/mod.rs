@@ -30,8 +30,14 @@
 //! | [`xattr`] | extended attributes |
 //! | [`acl`] | access control lists |
 //! | [`map`] | where the blocks of a file are |
-//! | [`iomap`] | the same, for reading |
+//! | [`iomap`] | the same, for reading and writing |
 //! | [`file`] | regular files, opened |
+//! | [`blocks`] | bytes of a file, as blocks |
+//! | [`fault`] | stores to mappings |
+//! | [`writeback`] | data on their way to the device |
+//! | [`fsync`] | and there |
+//! | [`size`] | files become longer or shorter |
+//! | [`fallocate`] | room, zeroes, holes |
 //! | [`aops`] | their pages |
 //! | [`dio`] | the same without a page cache |
 //! | [`dax`] | and in the memory that they are in |
@@ -54,13 +60,17 @@ mod acl;
 mod aops;
 mod attr;
 mod balloc;
+mod blocks;
 mod dax;
 mod dio;
 mod dir;
 mod evict;
 mod export;
 mod extents;
+mod fallocate;
+mod fault;
 mod file;
+mod fsync;
 mod groups;
 mod htree;
 mod ialloc;
@@ -79,11 +89,13 @@ mod read_error;
 mod recovery;
 mod refusal;
 mod reserved;
+mod size;
 mod sops;
 mod superblock;
 mod symlink;
 mod transaction;
 mod volume;
+mod writeback;
 mod writing;
 mod xattr;
 mod zones;

@@ -6,6 +6,7 @@
 //! kernel's log, and to whoever called `mount`.
 
 use super::{
+    dax::InUse,
     groups::Groups,
     inode::{
         iget,
@@ -21,7 +22,7 @@ use super::{
         At, //
     },
     options::{
-        DaxChange,
+        Fixed,
         Given,
         Options, //
     },
@@ -146,6 +147,9 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     let settled = settle(sb, given.noload())?;
     let superblock = settled.superblock();
     let journal = Journal::find(sb, superblock)?;
+    if let Some(journal) = &journal {
+        journal.warn_if_broken(sb, superblock);
+    }
     let groups = Groups::read(sb, superblock, journal.as_ref())?;
     let options = Options::new(given, superblock);
     let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
@@ -205,11 +209,15 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
             return Err(Refusal::WriteProtected(unknown));
         }
         writing::check(sb.volume())?;
+        sb.volume()
+            .dax()
+            .check_not_in_use()
+            .map_err(|InUse| Refusal::DaxInUse)?;
     }
     let options = sb.volume().options();
     options
         .change(fc.context())
-        .map_err(|DaxChange| Refusal::DaxChange)?;
+        .map_err(|Fixed { option }| Refusal::FixedOption(option))?;
     fc.set_posix_acl(options.acl());
     if fc.wants_write() {
         writing::open(sb)?;

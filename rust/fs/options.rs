@@ -126,13 +126,17 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`DaxChange`]; nothing is changed then.
-    pub(super) fn change(&self, given: &Given) -> Result<(), DaxChange> {
+    /// [`Fixed`]; nothing is changed then.
+    pub(super) fn change(&self, given: &Given) -> Result<(), Fixed> {
         // Pages of files that are open would have to move. As with ext4, what was not given when the
         // volume was mounted cannot be given now, not even when it would be the same.
         let mounted = self.is_dax_given.then_some(self.dax);
         if given.dax.is_some() && given.dax != mounted {
-            return Err(DaxChange);
+            return Err(Fixed { option: "dax" });
+        }
+        // Whether the journal is replayed was decided before anything was read.
+        if given.noload && !self.noload {
+            return Err(Fixed { option: "noload" });
         }
         if let Some(acl) = given.acl {
             self.acl.store(acl, Relaxed);
@@ -164,12 +168,13 @@ impl Options {
     }
 
     /// What to do when a structure turns out to be corrupt, as the mounter or the volume says.
-    fn errors(&self) -> Errors {
+    pub(super) fn errors(&self) -> Errors {
         from_number(self.errors.load(Relaxed))
     }
 
-    /// Shows, as ext4 does, what is not the default of the volume or of every volume.
-    pub(super) fn show(&self, volume: &Superblock, seq: &SeqFile) {
+    /// Shows, as ext4 does, what is not the default of the volume or of every volume; of `dax=always`
+    /// only where `has_dax`, since nothing of it is in force elsewhere.
+    pub(super) fn show(&self, volume: &Superblock, has_dax: bool, seq: &SeqFile) {
         if self.noload {
             seq_print!(seq, ",norecovery");
         }
@@ -188,7 +193,7 @@ impl Options {
             };
             seq_print!(seq, ",errors={errors}");
         }
-        if self.is_dax_given {
+        if self.is_dax_given && (has_dax || self.dax != DaxMode::Always) {
             let dax = match self.dax {
                 DaxMode::Always => "always",
                 DaxMode::Never => "never",
@@ -199,8 +204,11 @@ impl Options {
     }
 }
 
-/// Remounting cannot change which files are accessed without the page cache.
-pub(super) struct DaxChange;
+/// Remounting cannot change an option.
+pub(super) struct Fixed {
+    /// Its name.
+    pub(super) option: &'static str,
+}
 
 const CONTINUE: u32 = 0;
 const REMOUNT_RO: u32 = 1;

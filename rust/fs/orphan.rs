@@ -1,31 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes that are to be deleted, or cut, whatever happens: noted in the orphan file, in the
-//! transaction in which they lose their last name, or that begins to cut them → done, and noted no
-//! more.
+//! Inodes that are to be deleted, or cut, whatever happens: noted in the transaction in which they lose
+//! their last name, or that begins to cut them → done, and noted no more.
 //!
+//! They are noted in the orphan file. A volume without one, or with a full one, has a list of them.
 //! Whoever mounts the volume after a crash does what is left to be done.
-//!
-//! Format: [Documentation/filesystems/ext4/orphan.rst](srctree/Documentation/filesystems/ext4/orphan.rst).
+
+mod file;
+mod list;
 
 use super::{
     extents,
     inode::iget_orphan,
-    metadata::{
-        self,
-        At, //
-    },
+    metadata,
     refusal::Refusal,
-    reserved::{
-        Broken,
-        Reserved, //
-    },
-    transaction::{
-        self,
-        Transaction, //
-    },
+    transaction::Transaction,
     Inode,
-    KernelCrc32c,
     SuperBlock, //
 };
 use crate::{
@@ -34,88 +24,50 @@ use crate::{
         log, //
     },
     ondisk::{
-        orphan::{
-            self,
-            OrphanBlock,
-            Slot, //
-        },
-        Block,
         Ino,
-        Lblk,
-        Pblk,
-        Seed, //
+        Lblk, //
     },
 };
-use ::kernel::{
-    new_mutex,
-    prelude::*,
-    sync::Mutex, //
-};
+use ::kernel::prelude::*;
+use file::File;
+use list::List;
 
-/// What [`add`] and [`remove`] change.
-pub(super) const CREDITS: Credits = Credits::blocks(1);
+/// What [`add`] and [`remove`] change: a block of the file, or, for the list, the superblock, the inode
+/// and the one before it.
+pub(super) const CREDITS: Credits = Credits::blocks(3);
 
 /// Where an inode is noted.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
-    pblk: Pblk,
-    slot: Slot,
+pub(crate) struct Place(Noted);
+
+#[derive(Clone, Copy)]
+enum Noted {
+    File(file::Place),
+    List,
 }
 
-/// The orphan file of a volume that is written.
+/// The orphans of a volume that is written.
 #[pin_data]
 pub(super) struct Orphans {
-    ino: Ino,
-    seed: Seed,
-    blocks: KVec<Pblk>,
-    /// Which of the blocks may have room, held while the file is changed.
+    file: Option<Pin<KBox<File>>>,
     #[pin]
-    next: Mutex<usize>,
+    list: List,
 }
 
 impl Orphans {
-    /// Finds the blocks of the orphan file.
+    /// Finds where they are noted.
     pub(super) fn new(sb: &SuperBlock) -> Result<Pin<KBox<Self>>, Refusal> {
-        let volume = sb.volume();
-        let Some(ino) = volume.settings().orphan_file() else {
-            return Err(Refusal::Lacks("orphan_file"));
-        };
-        let broken = |broken| Refusal::OrphanFile { ino, broken };
-        let file = Reserved::read(sb, volume, ino).map_err(broken)?;
-        if file.len > MAX_BLOCKS {
-            return Err(broken(Broken::TooLarge));
-        }
-        let mut blocks = KVec::new();
-        for extent in file.extents.iter().flatten() {
-            let pblks = extent.pblks();
-            for pblk in pblks.start.0..pblks.end.0 {
-                blocks
-                    .push(Pblk(pblk), GFP_KERNEL)
-                    .map_err(|_| Refusal::NoMemory)?;
-            }
-        }
-        let seed = file.inode.seed();
-        KBox::pin_init(
-            pin_init!(Self {
-                ino,
-                seed,
-                blocks,
-                next <- new_mutex!(0, "stablefs::orphans"),
-            }),
-            GFP_KERNEL,
-        )
-        .map_err(|_| Refusal::NoMemory)
+        let file = File::find(sb)?;
+        KBox::pin_init(pin_init!(Self { file, list <- List::new() }), GFP_KERNEL)
+            .map_err(|_| Refusal::NoMemory)
     }
 }
-
-/// Blocks of an orphan file, at most, as ext4 has it (`EXT4_MAX_ORPHAN_FILE_BLOCKS`).
-pub(super) const MAX_BLOCKS: u32 = 512;
 
 /// Notes an inode, unless it is noted.
 ///
 /// # Errors
 ///
-/// `ENOSPC` if the orphan file is full; what reading it says, or the journal.
+/// What reading the place says, or the journal; `ENOMEM`.
 ///
 /// # Context
 ///
@@ -124,77 +76,68 @@ pub(super) fn add(transaction: &Transaction<'_>, inode: &Inode) -> Result {
     if inode.orphan().is_some() {
         return Ok(());
     }
-    let sb = transaction.sb();
-    let orphans = sb.volume().orphans().ok_or(EROFS)?;
-    let mut next = orphans.next.lock();
-    for n in 0..orphans.blocks.len() {
-        let n = next
-            .checked_add(n)
-            .and_then(|n| n.checked_rem(orphans.blocks.len()))
-            .ok_or(EINVAL)?;
-        let pblk = *orphans.blocks.get(n).ok_or(EINVAL)?;
-        let at = At::block(orphans.ino, pblk);
-        let mut edit = transaction.edit_own(at, pblk)?;
-        let vacant = OrphanBlock::parse::<KernelCrc32c>(orphans.seed, pblk, edit.block()?)
-            .map_err(|error| metadata::blame(sb, at, error))?
-            .vacant();
-        let Some(slot) = vacant else {
-            continue;
-        };
-        let ino = Some(inode.ino());
-        orphan::set::<KernelCrc32c>(orphans.seed, pblk, slot, ino, edit.bytes_mut())
-            .ok_or_else(|| transaction::bug(sb, at, "an orphan that cannot be noted"))?;
-        edit.write()?;
-        *next = n;
-        inode.set_orphan(Some(Place { pblk, slot }));
-        return Ok(());
+    let orphans = transaction.sb().volume().orphans().ok_or(EROFS)?;
+    if let Some(file) = &orphans.file {
+        if let Some(place) = file.add(transaction, inode.ino())? {
+            inode.set_orphan(Some(Place(Noted::File(place))));
+            return Ok(());
+        }
     }
-    Err(ENOSPC)
+    orphans.list.add(transaction, inode)
 }
 
 /// Notes an inode no more.
 ///
 /// # Errors
 ///
-/// What reading the orphan file says, or the journal.
+/// Those of [`add`].
 ///
 /// # Context
 ///
 /// As [`add`].
 pub(super) fn remove(transaction: &Transaction<'_>, inode: &Inode) -> Result {
-    let Some(Place { pblk, slot }) = inode.orphan() else {
-        return Ok(());
-    };
-    let sb = transaction.sb();
-    let orphans = sb.volume().orphans().ok_or(EROFS)?;
-    let at = At::block(orphans.ino, pblk);
-    let mut next = orphans.next.lock();
-    let mut edit = transaction.edit_own(at, pblk)?;
-    orphan::set::<KernelCrc32c>(orphans.seed, pblk, slot, None, edit.bytes_mut())
-        .ok_or_else(|| transaction::bug(sb, at, "an orphan that cannot be taken away"))?;
-    edit.write()?;
-    if let Some(n) = orphans.blocks.iter().position(|block| *block == pblk) {
-        *next = n;
+    let orphans = || transaction.sb().volume().orphans().ok_or(EROFS);
+    match inode.orphan() {
+        None => Ok(()),
+        Some(Place(Noted::File(place))) => {
+            let file = orphans()?.file.as_ref().ok_or(EROFS)?;
+            file.remove(transaction, place)?;
+            inode.set_orphan(None);
+            Ok(())
+        }
+        Some(Place(Noted::List)) => orphans()?.list.remove(transaction, inode),
     }
-    inode.set_orphan(None);
-    Ok(())
 }
 
-/// Whether the orphan file names no inode.
+/// Locks the list, if the inode is in it, and says which one is the next: both for the time in which the
+/// inode is changed on the disk. `changing` of the inode is held.
+pub(super) fn lock_list(inode: &Inode) -> Option<(list::Locked<'_>, Option<Ino>)> {
+    let Some(Place(Noted::List)) = inode.orphan() else {
+        return None;
+    };
+    let inodes = inode.sb().volume().orphans()?.list.lock();
+    let n = inodes.iter().position(|ino| *ino == inode.ino())?;
+    let next = n.checked_sub(1).and_then(|n| inodes.get(n)).copied();
+    Some((inodes, next))
+}
+
+/// Whether no inode is noted.
 ///
 /// # Errors
 ///
-/// What reading it says.
+/// What reading the orphan file says.
 pub(super) fn is_empty(sb: &SuperBlock) -> Result<bool> {
     let Some(orphans) = sb.volume().orphans() else {
         return Ok(true);
     };
-    for pblk in orphans.blocks.iter() {
-        if !read(sb, orphans, *pblk)?.is_empty() {
-            return Ok(false);
-        }
+    let mut is_empty = orphans.list.is_empty();
+    if let Some(file) = &orphans.file {
+        file.for_each(sb, |_, _, _| {
+            is_empty = false;
+            Ok(())
+        })?;
     }
-    Ok(true)
+    Ok(is_empty)
 }
 
 /// Deletes and cuts the inodes that are noted, when the volume is opened to be written.
@@ -202,39 +145,65 @@ pub(super) fn recover(sb: &SuperBlock) -> Result {
     let Some(orphans) = sb.volume().orphans() else {
         return Ok(());
     };
-    let (mut deleted, mut cut) = (0_u32, 0_u32);
-    for pblk in orphans.blocks.iter() {
-        for (slot, number) in read(sb, orphans, *pblk)? {
-            let at = At::block(orphans.ino, *pblk);
+    let mut done = Done::default();
+    let mut noted = KVec::new();
+    if let Some(file) = &orphans.file {
+        file.for_each(sb, |at, place, number| {
             let ino = sb
                 .volume()
                 .ino(number)
                 .filter(|ino| sb.volume().is_ordinary(*ino));
-            let Some(ino) = ino else {
-                return Err(metadata::corrupt(
-                    sb,
-                    at,
-                    format_args!("names inode {number} as an orphan"),
-                ));
-            };
-            let inode = iget_orphan(sb, ino)?;
-            inode.set_orphan(Some(Place { pblk: *pblk, slot }));
-            if inode.nlink() > 0 {
-                finish_cut(&inode)?;
-                cut = cut.saturating_add(1);
-            } else {
-                // Evicted as it is dropped.
-                deleted = deleted.saturating_add(1);
-            }
-        }
+            let ino = ino.ok_or_else(|| {
+                metadata::corrupt(sb, at, format_args!("names inode {number} as an orphan"))
+            })?;
+            Ok(noted.push((place, ino), GFP_KERNEL)?)
+        })?;
     }
-    if deleted > 0 || cut > 0 {
+    for (place, ino) in noted {
+        let inode = iget_orphan(sb, ino)?;
+        inode.set_orphan(Some(Place(Noted::File(place))));
+        done.count(&inode)?;
+    }
+    while let Some(ino) = list::first(sb)?.filter(|ino| sb.volume().is_ordinary(*ino)) {
+        let inode = iget_orphan(sb, ino)?;
+        // What stands there was checked when the inode was changed last, if it was.
+        let next = sb.volume().ino(inode.disk().dtime());
+        orphans.list.begin_with(ino, next)?;
+        inode.set_orphan(Some(Place(Noted::List)));
+        done.count(&inode)?;
+        drop(inode);
+        if list::first(sb)? == Some(ino) {
+            return Err(EIO);
+        }
+        orphans.list.lock().clear();
+    }
+    if done.deleted > 0 || done.cut > 0 {
+        let Done { deleted, cut } = done;
         log::info(
             sb,
             format_args!("orphans: {deleted} inodes deleted, {cut} cut"),
         );
     }
     Ok(())
+}
+
+#[derive(Default)]
+struct Done {
+    deleted: u32,
+    cut: u32,
+}
+
+impl Done {
+    /// Cuts an inode, or leaves it to be deleted, which is done as it is dropped.
+    fn count(&mut self, inode: &Inode) -> Result {
+        if inode.nlink() > 0 {
+            finish_cut(inode)?;
+            self.cut = self.cut.saturating_add(1);
+        } else {
+            self.deleted = self.deleted.saturating_add(1);
+        }
+        Ok(())
+    }
 }
 
 /// Takes away what a file has behind its end, and notes it no more.
@@ -246,19 +215,4 @@ pub(super) fn finish_cut(inode: &Inode) -> Result {
     let transaction = Transaction::start(inode.sb(), CREDITS)?;
     remove(&transaction, inode)?;
     transaction.stop()
-}
-
-/// The inodes that a block names.
-fn read(sb: &SuperBlock, orphans: &Orphans, pblk: Pblk) -> Result<KVec<(Slot, u32)>> {
-    let at = At::block(orphans.ino, pblk);
-    let bytes = metadata::copy_block(sb, sb.volume(), pblk)
-        .map_err(|error| metadata::unreadable(sb, at, error))?;
-    let block = Block::new(&bytes).ok_or(EINVAL)?;
-    let block = OrphanBlock::parse::<KernelCrc32c>(orphans.seed, pblk, block)
-        .map_err(|error| metadata::blame(sb, at, error))?;
-    let mut numbers = KVec::new();
-    for number in block.numbers() {
-        numbers.push(number, GFP_KERNEL)?;
-    }
-    Ok(numbers)
 }

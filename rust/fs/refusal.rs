@@ -42,8 +42,10 @@ pub(super) enum Refusal {
     Aborted,
     /// To be written, and what is in its journal has been left alone.
     Unrecovered,
-    /// Mounted, and to access other files than before without the page cache.
-    DaxChange,
+    /// To be written from now on, and files of it are accessed with DAX.
+    DaxInUse,
+    /// Mounted, and to have an option that has to be there from the beginning.
+    FixedOption(&'static str),
     /// Its journal has to be replayed first, and the device cannot be written.
     NeedsRecovery,
     /// Its journal has to be replayed, and is none that can be.
@@ -91,7 +93,7 @@ impl Refusal {
             Self::Replay(error) => *error,
             Self::WriteProtected(_) | Self::Lacks(_) | Self::Scattered => errno::eopnotsupp(),
             Self::Aborted | Self::Unrecovered | Self::NeedsRecovery => EROFS,
-            Self::BlockSize { .. } | Self::DaxChange => EINVAL,
+            Self::BlockSize { .. } | Self::FixedOption(_) | Self::DaxInUse => EINVAL,
         }
     }
 
@@ -130,7 +132,12 @@ impl fmt::Display for Refusal {
             Self::Unrecovered => f.write_str(
                 "the journal has not been replayed (noload): the volume can only be read",
             ),
-            Self::DaxChange => f.write_str("dax cannot be changed while the volume is mounted"),
+            Self::FixedOption(option) => {
+                write!(f, "{option} cannot be changed while the volume is mounted")
+            }
+            Self::DaxInUse => f.write_str(
+                "files are accessed with DAX, which does not write yet: unmount, and mount again",
+            ),
             Self::NeedsRecovery => f.write_str(
                 "the journal has to be replayed, and the device is read-only; noload mounts without",
             ),

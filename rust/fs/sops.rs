@@ -73,7 +73,9 @@ impl super_block::Operations for Stablefs {
     }
 
     fn show_options(sb: &SuperBlock, seq: &SeqFile) {
-        sb.volume().options().show(sb.volume(), seq);
+        let volume = sb.volume();
+        let has_dax = volume.dax().device().is_some();
+        volume.options().show(volume, has_dax, seq);
     }
 
     fn statfs(sb: &SuperBlock) -> Statfs {

@@ -8,6 +8,7 @@ use super::{
         Allocator,
         Groups, //
     },
+    iomap,
     map::Maps,
     options::Options,
     orphan::Orphans,
@@ -18,15 +19,22 @@ use super::{
 use crate::{
     kernel::{
         integrity::Verifier,
+        iomap::writeback::Completions,
         shrinker::Registration,
         super_block::OnDevice, //
     },
     ondisk, //
 };
 use ::kernel::{
+    new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
+        Mutex,
         SetOnce, //
     },
 };
@@ -43,7 +51,10 @@ pub(crate) struct Volume {
     maps: Registration<Maps>,
     dax: Dax,
     verifier: Option<Verifier>,
+    completions: Completions<iomap::Operations>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
+    shared_xattrs: Pin<KBox<Mutex<()>>>,
+    has_errors: Atomic<bool>,
 }
 
 impl Volume {
@@ -63,7 +74,10 @@ impl Volume {
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
+            completions: Completions::new(sb)?,
             orphans: SetOnce::new(),
+            has_errors: Atomic::new(false),
+            shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
             groups,
@@ -79,6 +93,11 @@ impl Volume {
     /// What verifies reads of data, on a device with protection information.
     pub(super) fn verifier(&self) -> Option<&Verifier> {
         self.verifier.as_ref()
+    }
+
+    /// What is done once data have been written.
+    pub(super) fn completions(&self) -> &Completions<iomap::Operations> {
+        &self.completions
     }
 
     /// Blocks that hold the format's own structures.
@@ -109,6 +128,21 @@ impl Volume {
     /// Has [`orphans`](Self::orphans) tell of the file.
     pub(super) fn set_orphans(&self, orphans: Pin<KBox<Orphans>>) {
         self.orphans.populate(orphans);
+    }
+
+    /// Held to change a block of extended attributes that several inodes have.
+    pub(super) fn shared_xattrs(&self) -> &Mutex<()> {
+        &self.shared_xattrs
+    }
+
+    /// Whether broken metadata have been met while it was written.
+    pub(super) fn has_errors(&self) -> bool {
+        self.has_errors.load(Relaxed)
+    }
+
+    /// Has [`has_errors`](Self::has_errors) say so.
+    pub(super) fn set_has_errors(&self) {
+        self.has_errors.store(true, Relaxed);
     }
 
     /// The mount options in force.

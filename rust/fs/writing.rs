@@ -28,6 +28,7 @@ use crate::{
     },
     ondisk::{
         Compat,
+        Errors,
         Free,
         Incompat,
         RoCompat,
@@ -133,6 +134,27 @@ pub(super) fn close(sb: &SuperBlock) -> Result {
     })
 }
 
+/// Does what the mount options say of broken metadata on a volume that is written: from then on it is
+/// not, or the superblock will have `e2fsck` look at everything.
+///
+/// # Context
+///
+/// Sleeps; handles may be started.
+pub(super) fn met_error(sb: &SuperBlock, error: Error) {
+    let volume = sb.volume();
+    volume.set_has_errors();
+    let Some(journal) = sb.journal() else {
+        return;
+    };
+    if volume.options().errors() != Errors::Continue && !journal.is_aborted() {
+        log::err(
+            sb,
+            format_args!("nothing is written any more (errors=remount-ro)"),
+        );
+        journal.abort(error);
+    }
+}
+
 fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
     let now = ktime_get_real_seconds();
     // Those that are noted while the volume is closed could not be deleted.
@@ -146,6 +168,7 @@ fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
             orphan_present: (orphan_file && (open || is_empty)).then_some(open),
             mounted: open.then_some(now),
             written: Some(now),
+            error: sb.volume().has_errors(),
             ..Update::default()
         },
     )

@@ -66,7 +66,6 @@ pub(crate) struct Writeback<'a, T> {
     wbc: NonNull<bindings::writeback_control>,
 }
 
-#[expect(dead_code, reason = "used by writing, which comes next")]
 impl<'a, T: FileSystemType> Writeback<'a, T> {
     /// The control, for use within `rust/kernel`.
     pub(super) fn as_ptr(&self) -> *mut bindings::writeback_control {

@@ -2,10 +2,22 @@
 
 //! The task that runs.
 //!
-//! C header: [include/linux/sched/signal.h](srctree/include/linux/sched/signal.h)
+//! C headers: [include/linux/sched.h](srctree/include/linux/sched.h),
+//! [include/linux/sched/signal.h](srctree/include/linux/sched/signal.h)
 
 use crate::bindings;
 use ::kernel::prelude::*;
+
+/// Lets other tasks run, if they should: to be called now and then by those who have long work to do.
+///
+/// # Context
+///
+/// May sleep.
+pub(crate) fn cond_resched() {
+    // SAFETY: There always is a task that runs. Where it may not sleep this is a bug, as with all that
+    // sleeps, but none of memory.
+    unsafe { bindings::cond_resched() };
+}
 
 /// To be called by those who go through much that a disk says: it is up to the disk how much.
 ///

@@ -7,13 +7,17 @@
 
 use super::{
     buffer::BdevAddr,
+    current,
     iomap,
     kiocb,
+    locks::InvalidateAlone,
     super_block::OnDevice,
+    vfs::FileSystemType,
     vm, //
 };
 use crate::bindings;
 use ::kernel::{
+    error::to_result,
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -149,9 +153,51 @@ pub(crate) fn iomap_rw<U: iomap::Operations>(
     })
 }
 
-/// Maps the memory that the data are in, for reading: a page of `order`, which has to be one place in
-/// one file, or C warns. It is for [`iomap_begin`](iomap::Operations::iomap_begin), asked with
-/// [`FAULT`](iomap::Flags::FAULT), to see to that.
+/// Bytes of a file whose pages are forgotten at a time: C does it with interrupts off.
+const MAX_FORGOTTEN: i64 = 256 << 20;
+
+/// Forgets which pages of memory are the file's, as far as it comes to a page that somebody uses who
+/// has no mapping of the file: a device reads it, or it is in a pipe. Where there are mappings they
+/// lose what is forgotten, and have to ask again.
+///
+/// # Errors
+///
+/// `EBUSY`: some are left.
+///
+/// # Context
+///
+/// Sleeps, but does not wait for whoever uses a page: nobody can say how long that will be.
+pub(crate) fn break_layout<T: FileSystemType>(lock: &InvalidateAlone<'_, T>) -> Result {
+    let inode = lock.inode();
+    let size = i64::try_from(inode.i_size_read()).unwrap_or(i64::MAX);
+    let mut start: i64 = 0;
+    // Behind the end of the file there are no pages.
+    while start < size {
+        let end = start.saturating_add(MAX_FORGOTTEN);
+        // OVERFLOW: `end` is more than 0. C wants the last byte.
+        let last = end - 1;
+        // SAFETY: Valid as long as there is the lock, which keeps faults out. Without a function to
+        // wait with, C does not wait.
+        if unsafe { bindings::dax_break_layout(inode.as_ptr(), start, last, None) } != 0 {
+            return Err(EBUSY);
+        }
+        current::cond_resched();
+        start = end;
+    }
+    Ok(())
+}
+
+/// What came of a fault on memory that data are in.
+#[must_use = "fault() has to return the result"]
+pub(crate) struct Faulted {
+    /// What the fault returns.
+    pub(crate) result: vm::FaultResult,
+    /// What [`iomap_begin`](iomap::Operations::iomap_begin) returned: `Ok`, too, if it was not asked,
+    /// and if a large page is given up for smaller ones.
+    pub(crate) iomap: Result,
+}
+
+/// Maps the memory that the data are in, for reading: a page of `order`.
 ///
 /// # Context
 ///
@@ -159,8 +205,9 @@ pub(crate) fn iomap_rw<U: iomap::Operations>(
 pub(crate) fn iomap_fault<U: iomap::Operations>(
     fault: &vm::LockedFault<'_, U::FileSystem>,
     order: vm::Order,
-) -> vm::FaultResult {
+) -> Faulted {
     let mut pfn = 0;
+    let mut error = 0;
     // SAFETY: The fault is valid and not shared, its file is the inode's that the table fits, and
     // its pages cannot go meanwhile.
     let result = unsafe {
@@ -168,9 +215,12 @@ pub(crate) fn iomap_fault<U: iomap::Operations>(
             fault.as_ptr(),
             order.0,
             &mut pfn,
-            core::ptr::null_mut(),
+            &mut error,
             iomap::ops::<U>(),
         )
     };
-    vm::FaultResult::from_raw(result)
+    Faulted {
+        result: vm::FaultResult::from_raw(result),
+        iomap: to_result(error),
+    }
 }

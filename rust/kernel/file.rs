@@ -6,7 +6,10 @@
 
 mod write;
 
-pub(crate) use self::write::Fallocate;
+pub(crate) use self::write::{
+    Fallocate,
+    FallocateMode, //
+};
 
 use super::{
     dir::DirContext,
@@ -164,6 +167,13 @@ pub(crate) trait Operations: Sized + 'static {
         Ok(())
     }
 
+    /// Closes the file: neither a program nor a mapping has it any more.
+    ///
+    /// # Context
+    ///
+    /// May sleep. No lock is held.
+    fn release(_file: &File<Self::FileSystem>) {}
+
     /// Reads from the position that the read has, on; how much, at most, its destination says.
     ///
     /// # Errors
@@ -213,13 +223,6 @@ pub(crate) trait Operations: Sized + 'static {
     fn fallocate(_file: &File<Self::FileSystem>, _fallocate: &Fallocate) -> Result {
         Err(EINVAL)
     }
-
-    /// Nobody has the file any more.
-    ///
-    /// # Context
-    ///
-    /// Sleeps. No lock is held.
-    fn release(_file: &File<Self::FileSystem>) {}
 
     /// Gives a mapping of the file its operations.
     ///
@@ -356,6 +359,11 @@ impl<U: Operations> OperationsTable<U> {
             None
         },
         open: if U::HAS_OPEN { Some(Self::open) } else { None },
+        release: if U::HAS_RELEASE {
+            Some(Self::release)
+        } else {
+            None
+        },
         read_iter: if U::HAS_READ_ITER {
             Some(Self::read_iter)
         } else {
@@ -379,11 +387,6 @@ impl<U: Operations> OperationsTable<U> {
         },
         fallocate: if U::HAS_FALLOCATE {
             Some(Self::fallocate)
-        } else {
-            None
-        },
-        release: if U::HAS_RELEASE {
-            Some(Self::release)
         } else {
             None
         },
@@ -458,6 +461,15 @@ impl<U: Operations> OperationsTable<U> {
 
     /// # Safety
     ///
+    /// Called by the VFS only: `file` is one of type `U::FileSystem` that was opened.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: By the contract of this function; the file goes after this call.
+        U::release(unsafe { File::from_raw(file) });
+        0
+    }
+
+    /// # Safety
+    ///
     /// Called by the VFS only: `iocb` is of an open file of type `U::FileSystem`, `to` a
     /// destination, and both are the caller's alone.
     unsafe extern "C" fn read_iter(
@@ -508,15 +520,6 @@ impl<U: Operations> OperationsTable<U> {
         let file = unsafe { File::from_raw(file) };
         let fallocate = Fallocate::from_raw(mode, pos, len);
         ret::long(fallocate.and_then(|fallocate| U::fallocate(file, &fallocate)))
-    }
-
-    /// # Safety
-    ///
-    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
-    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: By the contract of this function.
-        U::release(unsafe { File::from_raw(file) });
-        0
     }
 
     /// # Safety

@@ -12,6 +12,7 @@
 //! C header: [include/linux/bio-integrity.h](srctree/include/linux/bio-integrity.h)
 
 use super::{
+    current,
     iomap::ioend,
     super_block::OnDevice, //
 };
@@ -95,7 +96,6 @@ unsafe extern "C" fn verify(work: *mut bindings::work_struct) {
         let error = unsafe { bindings::blk_status_to_errno(status) };
         // SAFETY: As above, and not used any more. Here is a task, as the function wants it.
         unsafe { bindings::iomap_finish_ioends(ioend, error) };
-        // SAFETY: No lock is held here.
-        unsafe { bindings::cond_resched() };
+        current::cond_resched();
     }
 }

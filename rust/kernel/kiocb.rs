@@ -9,6 +9,7 @@
 mod write;
 
 pub(crate) use self::write::{
+    CheckedWrite,
     ReadyWrite,
     Write, //
 };

@@ -37,6 +37,22 @@ pub(crate) struct InodeShared<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe
 #[must_use = "the lock is given up when this is dropped"]
 pub(crate) struct InvalidateShared<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe);
 
+/// The `invalidate_lock` of an inode's pages, held exclusively by one who need not
+/// hold any other lock.
+///
+/// # Invariants
+///
+/// Held by this thread, as long as there is a value.
+#[must_use = "the lock is given up when this is dropped"]
+pub(crate) struct InvalidateAlone<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe);
+
+impl<T: FileSystemType> InvalidateAlone<'_, T> {
+    /// The inode.
+    pub(crate) fn inode(&self) -> &Inode<T> {
+        self.0
+    }
+}
+
 impl<T: FileSystemType> Inode<T> {
     /// Takes `i_rwsem` shared.
     ///
@@ -66,6 +82,17 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { bindings::filemap_invalidate_lock_shared(self.i_mapping()) };
         InvalidateShared(self, NotThreadSafe)
     }
+
+    /// Takes the `invalidate_lock` of its pages exclusively.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn filemap_invalidate_lock(&self) -> InvalidateAlone<'_, T> {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        unsafe { bindings::filemap_invalidate_lock(self.i_mapping()) };
+        InvalidateAlone(self, NotThreadSafe)
+    }
 }
 
 impl<T: FileSystemType> Drop for InodeShared<'_, T> {
@@ -79,5 +106,12 @@ impl<T: FileSystemType> Drop for InvalidateShared<'_, T> {
     fn drop(&mut self) {
         // SAFETY: Held by this thread by the type invariants.
         unsafe { bindings::filemap_invalidate_unlock_shared(self.0.i_mapping()) };
+    }
+}
+
+impl<T: FileSystemType> Drop for InvalidateAlone<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: Held by this thread by the type invariants.
+        unsafe { bindings::filemap_invalidate_unlock(self.0.i_mapping()) };
     }
 }

@@ -6,8 +6,6 @@
 //!
 //! C source: [mm/truncate.c](srctree/mm/truncate.c), [mm/filemap.c](srctree/mm/filemap.c)
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use super::{
     inode::Inode,
     locks::{
@@ -102,6 +100,26 @@ impl<T: FileSystemType> Inode<T> {
         let (start, last) = range.into_raw();
         // SAFETY: The pages are the inode's, valid by the type invariants.
         to_result(unsafe { bindings::filemap_write_and_wait_range(self.i_mapping(), start, last) })
+    }
+
+    /// Waits until what the device is being given of `range` is with it; of errors others are told.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Folios may be locked, and no handle of the journal open.
+    pub(crate) fn filemap_fdatawait_range_keep_errors(&self, range: ByteRange) {
+        let (start, last) = range.into_raw();
+        // Errors are those of the pages themselves, which are left to others to see.
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        let _ =
+            unsafe { bindings::filemap_fdatawait_range_keep_errors(self.i_mapping(), start, last) };
+    }
+
+    /// Whether the device wants what it is being given not to change: it computes checksums, or
+    /// somebody before it.
+    pub(crate) fn mapping_stable_writes(&self) -> bool {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        unsafe { bindings::mapping_stable_writes(self.i_mapping()) }
     }
 
     /// Removes from the page cache, and from all mappings, what is there of `range`.

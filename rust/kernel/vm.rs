@@ -67,12 +67,6 @@ impl<'a, T: FileSystemType> AreaDesc<'a, T> {
         unsafe { bindings::daxdev_mapping_supported(self.0.as_ptr(), inode.as_ptr(), device) }
     }
 
-    /// Has pages come from the page cache, to be read only.
-    pub(crate) fn set_page_cache(self) {
-        // SAFETY: Valid and not shared by the type invariants; the table is static.
-        unsafe { (*self.0.as_ptr()).vm_ops = &PageCache::TABLE };
-    }
-
     /// Has `U` bring in what there is no page for yet, in large pages too, or say what is to be done
     /// when one is stored to.
     pub(crate) fn set_ops<U: Operations<FileSystem = T>>(self) {
@@ -83,18 +77,6 @@ impl<'a, T: FileSystemType> AreaDesc<'a, T> {
             unsafe { bindings::vma_desc_set_hugepage(self.0.as_ptr()) };
         }
     }
-}
-
-/// Pages of the page cache. No page may ever be written to, as long as no file can be opened for
-/// writing.
-struct PageCache;
-
-impl PageCache {
-    const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        fault: Some(bindings::filemap_fault),
-        map_pages: Some(bindings::filemap_map_pages),
-        ..pin_init::zeroed()
-    };
 }
 
 /// Operations on mappings, as C's `struct vm_operations_struct`.

@@ -24,7 +24,7 @@ pub enum Error {
     Corrupt {
         /// Where the field is.
         structure: Structure,
-        /// The C name of the field.
+        /// The C name of the field, or what the names of its two halves have in common.
         field: &'static str,
         /// What it holds.
         value: u64,
@@ -123,7 +123,10 @@ impl fmt::Display for Error {
                 structure,
                 field,
                 value,
-            } => write!(f, "{structure} is corrupt: {field} is {value}"),
+            } => {
+                write!(f, "{structure} is corrupt: {field} is ")?;
+                write_value(f, field, *value)
+            }
             Self::BadChecksum {
                 structure,
                 stored,
@@ -134,6 +137,28 @@ impl fmt::Display for Error {
             ),
             Self::Unsupported(what) => what.fmt(f),
         }
+    }
+}
+
+/// Writes what `field` holds in the digits that it is known by, as `debugfs` has it.
+fn write_value(f: &mut fmt::Formatter<'_>, field: &str, value: u64) -> fmt::Result {
+    match field {
+        "i_mode" => write!(f, "0{value:o}"),
+        "dot_name"
+        | "dotdot_name"
+        | "e_hash"
+        | "eh_magic"
+        | "h_magic"
+        | "hash"
+        | "i_flags"
+        | "name"
+        | "ob_magic"
+        | "s_feature_incompat"
+        | "s_feature_ro_compat"
+        | "unused_flags" => {
+            write!(f, "{value:#x}")
+        }
+        _ => write!(f, "{value}"),
     }
 }
 

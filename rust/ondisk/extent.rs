@@ -454,7 +454,7 @@ fn check_extents(
             end,
         });
         if !pblks.is_some_and(|pblks| volume.holds(pblks)) {
-            return Structure::ExtentNode.corrupt("ee_start_lo", extent.start.0);
+            return Structure::ExtentNode.corrupt("ee_start", extent.start.0);
         }
         end = extent.lblks.end;
         expected = None;
@@ -481,7 +481,7 @@ fn check_indexes(
             return Structure::ExtentNode.corrupt("ei_block", raw.ei_block);
         }
         if !volume.holds_block(raw.pblk()) {
-            return Structure::ExtentNode.corrupt("ei_leaf_lo", raw.pblk().0);
+            return Structure::ExtentNode.corrupt("ei_leaf", raw.pblk().0);
         }
         least = lblk.checked_add(Blocks(1));
         expected = None;

@@ -229,8 +229,7 @@ impl Descriptor {
 
     /// Where an inode is, if it is of this group.
     pub fn inode_place(&self, volume: &Superblock, ino: Ino) -> Option<InBlock> {
-        let index = volume.index_in_group(ino);
-        let place = volume.in_block(self.inode_table.start, index.into(), volume.inode_size());
+        let place = volume.inode_place(self.inode_table.start, ino);
         (volume.group_of(ino) == self.group).then_some(place)
     }
 
@@ -294,29 +293,29 @@ impl RawDescriptor {
         let block_bitmap = blocks(
             volume,
             group,
-            "bg_block_bitmap_lo",
+            "bg_block_bitmap",
             wide(self.bg_block_bitmap_lo, self.bg_block_bitmap_hi),
             Blocks(1),
         )?;
         let inode_bitmap = blocks(
             volume,
             group,
-            "bg_inode_bitmap_lo",
+            "bg_inode_bitmap",
             wide(self.bg_inode_bitmap_lo, self.bg_inode_bitmap_hi),
             Blocks(1),
         )?;
         let inode_table = blocks(
             volume,
             group,
-            "bg_inode_table_lo",
+            "bg_inode_table",
             wide(self.bg_inode_table_lo, self.bg_inode_table_hi),
             volume.inode_table_len(),
         )?;
         if inode_bitmap.overlaps(block_bitmap) {
-            return Structure::GroupDescriptor.corrupt("bg_inode_bitmap_lo", inode_bitmap.start.0);
+            return Structure::GroupDescriptor.corrupt("bg_inode_bitmap", inode_bitmap.start.0);
         }
         if inode_table.overlaps(block_bitmap) || inode_table.overlaps(inode_bitmap) {
-            return Structure::GroupDescriptor.corrupt("bg_inode_table_lo", inode_table.start.0);
+            return Structure::GroupDescriptor.corrupt("bg_inode_table", inode_table.start.0);
         }
 
         let inodes = volume.inodes_per_group().get();
@@ -331,23 +330,23 @@ impl RawDescriptor {
             inode_bitmap: inode_bitmap.start,
             inode_table,
             free_clusters: count(
-                "bg_free_blocks_count_lo",
+                "bg_free_blocks_count",
                 [self.bg_free_blocks_count_lo, self.bg_free_blocks_count_hi],
                 volume.clusters(volume.group_blocks(group)),
             )?,
             free_inodes: count(
-                "bg_free_inodes_count_lo",
+                "bg_free_inodes_count",
                 [self.bg_free_inodes_count_lo, self.bg_free_inodes_count_hi],
                 inodes,
             )?,
             used_dirs: count(
-                "bg_used_dirs_count_lo",
+                "bg_used_dirs_count",
                 [self.bg_used_dirs_count_lo, self.bg_used_dirs_count_hi],
                 inodes,
             )?,
             itable_unused: if may_be_unwritten {
                 count(
-                    "bg_itable_unused_lo",
+                    "bg_itable_unused",
                     [self.bg_itable_unused_lo, self.bg_itable_unused_hi],
                     inodes,
                 )?

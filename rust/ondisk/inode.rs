@@ -314,7 +314,7 @@ impl Target {
         let len = bytes.iter().position(|byte| *byte == 0);
         match len {
             Some(len) if len > 0 && u64::try_from(len) == Ok(size) => Ok(Self { bytes, len }),
-            _ => Structure::Inode.corrupt("i_size_lo", size),
+            _ => Structure::Inode.corrupt("i_size", size),
         }
     }
 
@@ -735,7 +735,7 @@ impl RawInode {
         } else if volume.holds_block(pblk) {
             Ok(Some(pblk))
         } else {
-            Structure::Inode.corrupt("i_file_acl_lo", pblk.0)
+            Structure::Inode.corrupt("i_file_acl", pblk.0)
         }
     }
 
@@ -759,8 +759,7 @@ impl RawInode {
         if possible {
             Ok(size)
         } else {
-            let field = if hi == 0 { "i_size_lo" } else { "i_size_high" };
-            Structure::Inode.corrupt(field, size)
+            Structure::Inode.corrupt("i_size", size)
         }
     }
 }

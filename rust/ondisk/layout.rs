@@ -131,7 +131,7 @@ impl Superblock {
         let start = self.superblock_block().0.saturating_add(1);
         let end = start.saturating_add(len.div_ceil(self.block_len().get()));
         if end > self.blocks_count().0 {
-            return Structure::Superblock.corrupt("s_blocks_count_lo", self.blocks_count().0);
+            return Structure::Superblock.corrupt("s_blocks_count", self.blocks_count().0);
         }
         Ok(PblkRange {
             start: Pblk(start),
@@ -160,6 +160,11 @@ impl Superblock {
     pub(super) fn holds_block(&self, pblk: Pblk) -> bool {
         pblk.checked_add(Blocks(1))
             .is_some_and(|end| self.holds(PblkRange { start: pblk, end }))
+    }
+
+    /// Where an inode is, if the inode table of its group begins with block `table`.
+    pub fn inode_place(&self, table: Pblk, ino: Ino) -> InBlock {
+        self.in_block(table, self.index_in_group(ino).into(), self.inode_size())
     }
 
     /// Where element `n` is of a table that begins with block `start`, when its elements fill

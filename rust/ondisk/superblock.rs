@@ -367,7 +367,7 @@ impl RawSuperblock {
             uuid: self.s_uuid,
             len: match blocks_count.bytes(block_size) {
                 Some(len) if i64::try_from(len).is_ok() => len,
-                _ => return corrupt("s_blocks_count_hi", self.s_blocks_count_hi),
+                _ => return corrupt("s_blocks_count", blocks_count.0),
             },
             settings: Settings::parse(bytes, features, self.s_inodes_count)?,
         })
@@ -436,7 +436,7 @@ fn groups(
     blocks_per_group: NonZeroU32,
 ) -> Result<NonZeroU32> {
     let Some(grouped) = blocks_count.0.checked_sub(first_data_block.0) else {
-        return corrupt("s_blocks_count_lo", blocks_count.0);
+        return corrupt("s_blocks_count", blocks_count.0);
     };
     let per_group = NonZeroU64::from(blocks_per_group);
     let short_group = u64::from(grouped % per_group != 0);
@@ -444,8 +444,7 @@ fn groups(
     let groups = (grouped / per_group).saturating_add(short_group);
     match u32::try_from(groups).map(NonZeroU32::new) {
         Ok(Some(groups)) => Ok(groups),
-        Ok(None) => corrupt("s_blocks_count_lo", blocks_count.0),
-        Err(_) => corrupt("s_blocks_count_hi", blocks_count.0.wrapping_shr(u32::BITS)),
+        _ => corrupt("s_blocks_count", blocks_count.0),
     }
 }
 

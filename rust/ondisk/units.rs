@@ -80,6 +80,17 @@ impl LblkRange {
     pub fn contains(self, lblk: Lblk) -> bool {
         self.start <= lblk && lblk < self.end
     }
+
+    /// How many.
+    pub fn len(self) -> Blocks {
+        // OVERFLOW: 0 if the end comes before the start.
+        Blocks(self.end.0.saturating_sub(self.start.0).into())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.end <= self.start
+    }
 }
 
 /// The number of an inode, from 1. Whether a volume has it is for

@@ -12,7 +12,8 @@ pub use encode::{
     encode_in_block,
     encode_in_inode,
     inodes,
-    set_inodes, //
+    set_inodes,
+    sort, //
 };
 
 use super::{

@@ -5,13 +5,16 @@
 use extent_map::{
     claim,
     Claim,
+    Extent,
     Ledger,
     Outcome,
+    State,
     Taken, //
 };
 use ondisk::{
     Ino,
     Lblk,
+    LblkRange,
     Pblk,
     PblkRange, //
 };
@@ -239,4 +242,54 @@ fn a_claim_has_blocks_that_a_file_can_have() {
     let far = new(1000, range(1, 3)).unwrap();
     assert_eq!(far.lblk(Pblk(2)), Some(Lblk(1001)));
     assert!(new(0, range(0, u64::MAX)).is_none());
+}
+
+#[test]
+fn a_claim_of_an_extent_is_where_the_extent_is() {
+    let lblks = |start, end| LblkRange {
+        start: Lblk(start),
+        end: Lblk(end),
+    };
+    let extent = Extent::new(lblks(100, 140), Pblk(7000), State::Written).unwrap();
+    let of = |start, end| Claim::of(Ino::ROOT, &extent, lblks(start, end));
+    assert_eq!(
+        of(110, 111),
+        Some(wanted(Ino::ROOT, 110, range(7010, 7011)))
+    );
+    // What the extent does not have is left out.
+    let all = Some(wanted(Ino::ROOT, 100, range(7000, 7040)));
+    assert_eq!(of(100, 140), all);
+    assert_eq!(of(0, 512), all);
+    assert_eq!(of(0, u32::MAX), all);
+    assert_eq!(
+        of(130, 512),
+        Some(wanted(Ino::ROOT, 130, range(7030, 7040)))
+    );
+    assert_eq!(of(0, 101), Some(wanted(Ino::ROOT, 100, range(7000, 7001))));
+    for (start, end) in [(0, 100), (140, 512), (110, 110), (120, 110)] {
+        assert_eq!(of(start, end), None);
+    }
+}
+
+/// As faults claim: in parts, of small pages and in any order.
+#[test]
+fn an_extent_needs_a_claim_for_each_part_at_most() {
+    let lblks = LblkRange {
+        start: Lblk(3),
+        end: Lblk(203),
+    };
+    let extent = Extent::new(lblks, Pblk(9000), State::Written).unwrap();
+    let mut tree = Tree::default();
+    let mut numbers = Numbers(1);
+    for _ in 0..2000 {
+        let start = (3 + numbers.below(200) as u32) & !15;
+        let part = LblkRange {
+            start: Lblk(start),
+            end: Lblk(start + 16),
+        };
+        let claimed = tree.claim(Claim::of(Ino::ROOT, &extent, part).unwrap());
+        assert!(claimed == Outcome::Claimed && tree.0.len() <= 7);
+    }
+    let claims: Vec<_> = tree.0.into_values().collect();
+    assert_eq!(claims, [wanted(Ino::ROOT, 3, range(9000, 9200))]);
 }

@@ -134,7 +134,7 @@ fn change(store: &mut Store, numbers: &mut Numbers, shrinks: bool) {
         4..7 => {
             let mut lblks = lblks;
             while lblks.start < lblks.end {
-                lblks.start = store.step(|tree| tree.convert(lblks, state)).unwrap();
+                lblks.start = store.step(|tree| tree.convert(lblks, state)).unwrap().next;
             }
         }
         _ => {

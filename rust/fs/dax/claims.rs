@@ -2,17 +2,26 @@
 
 //! For which place in which file the blocks of a volume are mapped.
 //!
-//! block: unclaimed → claimed, by a fault → mapped → its page gone → released, with the inode
+//! block: unclaimed → claimed, by a fault → mapped → its page gone, with the last close of the file →
+//! released
 //!
-//! To C a page of memory belongs to one place in one file, and it warns of one that belongs to two.
-//! Extents of a volume can say so all the same, with every checksum right. So a fault claims the
-//! blocks that it is about to map, and what another place has claimed is broken metadata.
+//! To C a page of memory belongs to one place in one file. Told of two it warns, goes on, and has the
+//! page's file and counts wrong from there on, which is why [`iomap_begin`] must not tell. Extents of
+//! a volume can say so all the same, with every checksum right. So a fault claims the blocks that it
+//! is about to map, and what another place has claimed is broken metadata. That is kept here, and not
+//! by [`crate::kernel`], as it takes to know the volume's blocks and files, and what to say of them; an
+//! `unsafe` trait, which would make the promise one of types, could not be implemented here.
 //!
 //! What C maps is of the length that it asks [`iomap_begin`] for, a page or 2 MiB, or nothing:
 //! nothing if the mapping it gets is shorter, and a smaller page then has a fault of its own. Those
-//! are the blocks that are claimed. A fault that C gives up, as the memory is not aligned, or that
-//! copies for a private mapping, leaves a claim for nothing, which is the file's all the same. Reads
-//! map nothing: they copy.
+//! blocks have to be claimed. Claimed with them is what the extent has of the 2 MiB around, as a
+//! claim for each page would be 128 bytes for each; where another place has a part of that, just
+//! what is mapped. So a claim can be for blocks that are not mapped: those around, those of a fault
+//! that C gives up, as the memory is not aligned, or that copies for a private mapping. On a volume
+//! that is in order they are the file's all the same. On a broken one the second file may be refused
+//! a block that the first one has claimed and not mapped; and a write to a private mapping of the
+//! second file gets `SIGBUS`, although C would only copy: what it asks for is the same. Reads map
+//! nothing: they copy.
 //!
 //! [`iomap_begin`]: crate::kernel::iomap::Operations::iomap_begin
 
@@ -31,7 +40,10 @@ use crate::{
         Outcome,
         Taken, //
     },
-    kernel::sched_mm::NofsScope,
+    kernel::{
+        current,
+        sched_mm::NofsScope, //
+    },
     ondisk::{
         Ino,
         Pblk, //
@@ -68,24 +80,36 @@ impl Claims {
         })
     }
 
-    /// Claims blocks for an inode.
+    /// Claims blocks for an inode: those `around` what a fault maps, or, if another place has one of
+    /// them, just those that are `mapped`.
     ///
     /// # Errors
     ///
-    /// `EFSCORRUPTED`, with a line in the log, if one of them is claimed for another place; `ENOMEM`.
+    /// `EFSCORRUPTED`, with a line in the log, if another place has one that is mapped; `ENOMEM`.
     ///
     /// # Context
     ///
     /// Sleeps, unless they are claimed already.
-    pub(super) fn claim(&self, inode: &Inode, wanted: Claim) -> Result {
+    pub(super) fn claim(&self, inode: &Inode, around: Claim, mapped: Claim) -> Result {
+        if self.taken(around)?.is_none() {
+            return Ok(());
+        }
+        match self.taken(mapped)? {
+            None => Ok(()),
+            Some(taken) => Err(blame(inode, &mapped, &taken)),
+        }
+    }
+
+    /// Claims blocks, or says which one another place has.
+    fn taken(&self, wanted: Claim) -> Result<Option<Taken>> {
         let mut spare = None;
         loop {
             let mut claimed = self.claimed.lock();
             let outcome = claim(&mut *claimed, wanted, &mut spare);
             drop(claimed);
             match outcome {
-                Outcome::Claimed => return Ok(()),
-                Outcome::Taken(taken) => return Err(blame(inode, &wanted, &taken)),
+                Outcome::Claimed => return Ok(None),
+                Outcome::Taken(taken) => return Ok(Some(taken)),
                 Outcome::NoNode => {
                     let _nofs = NofsScope::memalloc_nofs_save();
                     spare = Some(Node::new()?);
@@ -95,12 +119,17 @@ impl Claims {
     }
 
     /// Releases all claims of an inode, of whose pages none is left.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
     pub(super) fn release(&self, ino: Ino) {
         let mut done = false;
         while !done {
             let mut claimed = self.claimed.lock();
             done = (0..MAX_RELEASED).any(|_| claimed.release_one(ino).is_none());
             drop(claimed);
+            current::cond_resched();
         }
     }
 }
@@ -142,10 +171,11 @@ struct Node {
 }
 
 impl Node {
+    /// Whoever reads files makes the claims grow, so it is their memory that is taken.
     fn new() -> Result<Self> {
         Ok(Self {
-            by_pblk: RBTreeNodeReservation::new(GFP_KERNEL)?,
-            by_ino: RBTreeNodeReservation::new(GFP_KERNEL)?,
+            by_pblk: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+            by_ino: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
         })
     }
 }

@@ -10,6 +10,7 @@
 
 use super::{
     super::{
+        acl,
         attr::to_disk,
         extents::{
             self,
@@ -29,7 +30,7 @@ use super::{
             self,
             Transaction, //
         },
-        Inode, KernelCrc32c, Stablefs, SuperBlock,
+        xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
     },
     entries, link, whole, with_room,
 };
@@ -54,8 +55,12 @@ use crate::{
         },
         jbd2::Credits,
         mnt_idmapping::Idmap,
-        posix_acl::Initial,
-        random::get_random_u32, //
+        posix_acl::{
+            self,
+            Initial, //
+        },
+        random::get_random_u32,
+        xattr::SetFlags, //
     },
     ondisk::{
         dir::{
@@ -71,6 +76,7 @@ use crate::{
             Target,
             Type, //
         },
+        xattr::Prefix,
         Blocks,
         Ino,
         RoCompat,
@@ -239,12 +245,17 @@ pub(super) fn has_project(dir: &crate::ondisk::Inode, volume: &Superblock) -> bo
 
 /// What making a file changes, beside what it is made of and the directory; or what is done if that
 /// goes wrong.
-const CREDITS: Credits = Credits::blocks(
-    ialloc::CREDITS
+const CREDITS: Credits = Credits {
+    blocks: ialloc::CREDITS
         .blocks
         .saturating_add(inode::CREDITS.blocks)
-        .saturating_add(orphan::CREDITS.blocks),
-);
+        .saturating_add(orphan::CREDITS.blocks)
+        .saturating_add(xattr::CREDITS.blocks.saturating_mul(XATTRS)),
+    revokes: xattr::CREDITS.revokes.saturating_mul(XATTRS),
+};
+
+/// Attributes that a new file gets at most: two lists, and those of two security modules.
+const XATTRS: u32 = 4;
 
 /// Makes a file that has a name.
 ///
@@ -426,13 +437,12 @@ fn fill(
             .get_mut(..target.len())
             .map(|bytes| bytes.copy_from_slice(target)),
         _ => {
-            let [own, above] = [(created.ino(), b".".as_slice()), (above, b"..")].map(
-                |(ino, name)| NewEntry {
+            let [own, above] =
+                [(created.ino(), b".".as_slice()), (above, b"..")].map(|(ino, name)| NewEntry {
                     ino,
                     file_type: Type::Directory,
                     name,
-                },
-            );
+                });
             encode::<KernelCrc32c>(volume, &created.disk(), lblk, &[own, above], &mut block)
         }
     };
@@ -442,25 +452,41 @@ fn fill(
     Ok(())
 }
 
-/// Gives a new file the attributes that it inherits, and those that the security modules want.
-///
-/// Attributes are not written yet: those of modules are kept in memory, as on a volume that has none,
-/// and what is to have an access control list is refused.
+/// Gives a new file the access control lists that it inherits, and what the security modules want.
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` for a directory with a default list; what the modules say.
+/// `ENOSPC`; what the modules say, or the journal.
 fn init_xattrs(
-    _transaction: &Transaction<'_>,
+    transaction: &Transaction<'_>,
     dir: &Inode,
     created: &Created<'_, Stablefs>,
     dentry: Option<&Negative<'_, Stablefs>>,
 ) -> Result {
     let Initial { default, access } = created.acls();
-    if default.is_some() || access.is_some() {
-        return Err(errno::eopnotsupp());
+    for (acl_type, acl) in [
+        (posix_acl::Type::Default, default),
+        (posix_acl::Type::Access, access),
+    ] {
+        if acl.is_some() {
+            acl::set_with(transaction, created.locked(), acl_type, acl.as_ref())?;
+        }
     }
-    created.security_inode_init_security(dir, dentry, |_name, _value| Err(errno::eopnotsupp()))
+    created.security_inode_init_security(dir, dentry, |name, value| {
+        let flags = SetFlags {
+            create: true,
+            replace: false,
+        };
+        let (prefix, name) = (Prefix::SECURITY, name.to_bytes());
+        xattr::set_with(
+            transaction,
+            created.locked(),
+            prefix,
+            name,
+            Some(value),
+            flags,
+        )
+    })
 }
 
 /// Stops the handle in which a file was made, or was to be.

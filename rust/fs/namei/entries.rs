@@ -357,16 +357,10 @@ fn add_indexed(
         }
         _ => None,
     };
-    let path = Path::check::<KernelCrc32c>(
-        sb.volume(),
-        disk,
-        *entry,
-        root_edit.bytes_mut(),
-        node,
-        leaf,
-    )
-    .map_err(|error| metadata::blame(sb, At::inode(ino), error))?
-    .ok_or_else(|| bug(&dir, "a leaf that is not where it was"))?;
+    let path =
+        Path::check::<KernelCrc32c>(sb.volume(), disk, *entry, root_edit.bytes_mut(), node, leaf)
+            .map_err(|error| metadata::blame(sb, At::inode(ino), error))?
+            .ok_or_else(|| bug(&dir, "a leaf that is not where it was"))?;
     let growth = path.growth().ok_or_else(|| full(&dir))?;
     let mut grown = Grown::new(transaction, dir, if growth.needs_node() { 2 } else { 1 })?;
     let mut new = grown.blocks.iter_mut().map(New::dir_block);
@@ -392,7 +386,9 @@ fn full(dir: &Inode) -> Error {
     let number = dir.ino().get();
     log::warn(
         dir.sb(),
-        format_args!("inode {number}: the directory's index is full, and the volume has no large_dir"),
+        format_args!(
+            "inode {number}: the directory's index is full, and the volume has no large_dir"
+        ),
     );
     ENOSPC
 }
@@ -423,11 +419,7 @@ impl New {
 }
 
 impl<'t, 'a> Grown<'t, 'a> {
-    fn new(
-        transaction: &'t Transaction<'a>,
-        dir: Locked<'t, Stablefs>,
-        n: usize,
-    ) -> Result<Self> {
+    fn new(transaction: &'t Transaction<'a>, dir: Locked<'t, Stablefs>, n: usize) -> Result<Self> {
         let block_len = dir.sb().volume().block_size().bytes().get();
         let mut grown = Self {
             transaction,

@@ -93,11 +93,8 @@ pub(super) fn rmdir(dir: Locked<'_, Stablefs>, dentry: &Victim<'_, Stablefs>) ->
 }
 
 /// What [`forget`] changes.
-pub(super) const CREDITS: Credits = Credits::blocks(
-    inode::CREDITS
-        .blocks
-        .saturating_add(orphan::CREDITS.blocks),
-);
+pub(super) const CREDITS: Credits =
+    Credits::blocks(inode::CREDITS.blocks.saturating_add(orphan::CREDITS.blocks));
 
 fn remove(
     dir: Locked<'_, Stablefs>,
@@ -165,11 +162,8 @@ pub(super) fn forget(transaction: &Transaction<'_>, inode: Locked<'_, Stablefs>)
 /// `EMLINK`.
 pub(super) fn check_room(dir: &Inode) -> Result {
     let volume = dir.sb().volume();
-    let can_stop_counting = volume
-        .features()
-        .ro_compat
-        .contains(RoCompat::DIR_NLINK)
-        && dir.disk().is_indexed(volume);
+    let can_stop_counting =
+        volume.features().ro_compat.contains(RoCompat::DIR_NLINK) && dir.disk().is_indexed(volume);
     if dir.nlink() >= MAX && !can_stop_counting {
         return Err(errno::emlink());
     }

@@ -105,7 +105,13 @@ impl inode::Operations for Operations {
         node: Node,
         permissions: u16,
     ) -> Result<Instantiated<'a>> {
-        create::named(idmap, dir, dentry, &create::What::Special(node), permissions)
+        create::named(
+            idmap,
+            dir,
+            dentry,
+            &create::What::Special(node),
+            permissions,
+        )
     }
 
     fn symlink<'a>(
@@ -176,6 +182,15 @@ impl inode::Operations for Operations {
 
     fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         attr::setattr(attr)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        acl: Option<&PosixAcl>,
+        acl_type: posix_acl::Type,
+    ) -> Result {
+        acl::set(idmap, inode, acl, acl_type)
     }
 
     fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {

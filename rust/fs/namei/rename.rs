@@ -176,11 +176,7 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
     transaction.stop()
 }
 
-fn replace(
-    old: &Name<'_>,
-    new_dir: Locked<'_, Stablefs>,
-    victim: &Victim<'_, Stablefs>,
-) -> Result {
+fn replace(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, victim: &Victim<'_, Stablefs>) -> Result {
     let replaced = victim.inode();
     let found = lookup::named(new_dir, victim.name(), &replaced)?;
     if replaced.is_dir() && !entries::is_empty(&replaced)? {

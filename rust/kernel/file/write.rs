@@ -5,8 +5,6 @@
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h),
 //! [include/uapi/linux/falloc.h](srctree/include/uapi/linux/falloc.h)
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use super::File;
 use crate::{
     bindings,

@@ -11,6 +11,10 @@ use super::{
 use crate::{
     bindings,
     kernel::{
+        locks::{
+            Held,
+            InodeExclusive, //
+        },
         mnt_idmapping::Idmap,
         vfs::FileSystemType, //
     },
@@ -91,7 +95,19 @@ impl<'a, T: FileSystemType> Iattr<'a, T> {
 
 /// A change of attributes that is permitted.
 pub(crate) struct Prepared<'a, T>(Iattr<'a, T>);
-impl<T: FileSystemType> Prepared<'_, T> {
+
+impl<'a, T: FileSystemType> Prepared<'a, T> {
+    /// The inode.
+    pub(crate) fn inode(&self) -> Locked<'a, T> {
+        self.0.inode()
+    }
+
+    /// The lock of the inode.
+    pub(crate) fn inode_lock(&self) -> Held<'a, InodeExclusive<'a, T>> {
+        // SAFETY: Held for `'a`, by the type invariants of `Iattr`.
+        unsafe { InodeExclusive::held(self.inode().inode()) }
+    }
+
     /// How many bytes the file is to have, less than 2^63, if that is asked for: at most
     /// `s_maxbytes`, or fewer than it has.
     pub(crate) fn size(&self) -> Option<u64> {

@@ -297,6 +297,19 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { (*self.as_ptr()).i_mapping }
     }
 
+    /// Whether there is no page of it in memory, and no entry for one. Others may change that at any
+    /// time.
+    pub(crate) fn mapping_empty(&self) -> bool {
+        // SAFETY: Its pages, valid by the type invariants. C looks without a lock, too.
+        unsafe { bindings::mapping_empty(self.i_mapping()) }
+    }
+
+    /// Whether a program has it mapped. Others may change that at any time.
+    pub(crate) fn mapping_mapped(&self) -> bool {
+        // SAFETY: Its pages, valid by the type invariants. C looks without a lock, too.
+        unsafe { bindings::mapping_mapped(self.i_mapping()) }
+    }
+
     /// Bytes of the file.
     pub(crate) fn i_size_read(&self) -> u64 {
         // SAFETY: Valid by the type invariants.

@@ -8,8 +8,6 @@
 //! or, where the page cache cannot be invalidated or the filesystem says so (`ENOTBLK`): ready, still,
 //! for the rest to be written through the page cache.
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use super::{
     to_raw_for_write,
     Flags,

@@ -61,13 +61,14 @@ use core::marker::PhantomData;
 pub(crate) struct Flags(u32);
 
 impl Flags {
+    /// By none of these.
+    pub(crate) const NONE: Self = Self(0);
     /// To change what is there.
     pub(crate) const WRITE: Self = Self(bindings::IOMAP_WRITE);
     /// To have zeroes there: a hole may stay one. Not with [`WRITE`](Self::WRITE).
     #[expect(dead_code, reason = "used by writing, which comes next")]
     pub(crate) const ZERO: Self = Self(bindings::IOMAP_ZERO);
     /// For a store to a mapping.
-    #[expect(dead_code, reason = "used by writing, which comes next")]
     pub(crate) const FAULT: Self = Self(bindings::IOMAP_FAULT);
     /// To leave out the page cache.
     pub(crate) const DIRECT: Self = Self(bindings::IOMAP_DIRECT);
@@ -102,7 +103,6 @@ pub(crate) enum Kind<'a> {
     /// Nothing, which reads as zeroes.
     Hole,
     /// A promise that there will be room (delayed allocation): the data are in the page cache only.
-    #[expect(dead_code, reason = "used by writing, which comes next")]
     Delalloc,
     /// Room, which reads as zeroes until it is written to.
     Unwritten(Addr<'a>),
@@ -140,6 +140,13 @@ pub(crate) trait Operations: Sized + 'static {
     type FileSystem: FileSystemType;
 
     /// What there is at `pos`; of interest are `len` bytes, but to know of more does no harm.
+    ///
+    /// Asked with [`Flags::FAULT`], memory that the `len` bytes are in is to be told for one place in
+    /// one file only, for as long as C knows that page of the file: until
+    /// [`break_layout`](super::dax::break_layout) has succeeded, or the inode is evicted. C relies on
+    /// it. Told of a second place it warns, goes on, and overwrites which file the page is of; whoever
+    /// gives up the page then finds the counts of it wrong, or a file that is gone. The types do not
+    /// see to that: who may have which block is the filesystem's business.
     ///
     /// # Errors
     ///

@@ -5,8 +5,6 @@
 //! wanted → reserved or found ([`WriteOperations::iomap_begin`]) → folio locked, and the answer still
 //! valid → copied to and dirty → what was reserved in vain is given back
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use super::{
     to_raw_for_write,
     Flags,

@@ -8,8 +8,6 @@
 //! C source: [fs/iomap/buffered-io.c](srctree/fs/iomap/buffered-io.c),
 //! [fs/iomap/ioend.c](srctree/fs/iomap/ioend.c)
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use super::{
     ioend::{
         self,

@@ -293,7 +293,16 @@ impl<M: Map> Loaded<'_, M> {
         self.flush_device()
     }
 
-    fn flush_device(&self) -> Result {
+    /// Has what was written elsewhere before be on the device and not only in its caches.
+    ///
+    /// # Errors
+    ///
+    /// What flushing the caches says.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn flush_device(&self) -> Result {
         // SAFETY: Open by the type invariants.
         to_result(unsafe { bindings::blkdev_issue_flush(self.bdev()) })
     }

@@ -8,8 +8,6 @@
 //! A write that has to give up a shared lock for an exclusive one goes back to where it began, and
 //! is checked again.
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use crate::{
     bindings,
     kernel::{
@@ -275,6 +273,11 @@ impl<'a, T: FileSystemType, L: InodeLock<'a, T>> ReadyWrite<'a, T, L> {
         };
         self.written = ret::to_ssize_t(written)?;
         Ok(self.written)
+    }
+
+    /// Gives up the lock, to begin again: what was written of it stays so.
+    pub(crate) fn start_again(self) -> Write<'a, T> {
+        self.checked.unlock()
     }
 
     /// Gives up the lock.

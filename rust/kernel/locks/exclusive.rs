@@ -4,8 +4,6 @@
 //!
 //! `i_rwsem` exclusive → no direct I/O under way → `invalidate_lock` exclusive
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use super::InodeShared;
 use crate::{
     bindings,

@@ -4,8 +4,6 @@
 //!
 //! fault → the volume cannot be frozen → locked (`invalidate_lock` shared) → result
 
-#![expect(dead_code, reason = "used by writing, which comes next")]
-
 use super::FaultResult;
 use crate::{
     bindings,

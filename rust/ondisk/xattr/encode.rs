@@ -31,8 +31,8 @@ use crate::ondisk::{
 use core::num::NonZeroU32;
 
 /// Makes block `pblk` into one with these attributes, which so many inodes have in common. They
-/// have to be in the order in which ext4 looks for them: by prefix, then by the length of the name,
-/// then by the name. If they are not, or there is no room, the block means nothing afterwards.
+/// have to be in the order in which ext4 looks for them, which [`sort`] makes: by prefix, then by the
+/// length of the name, then by the name. If they are not, or there is no room, the block means nothing afterwards.
 pub fn encode_in_block<C: Crc32c>(
     volume: &Superblock,
     pblk: Pblk,
@@ -108,6 +108,11 @@ pub fn encode_in_inode(inode: &Inode, xattrs: &[Xattr<'_>], bytes: &mut [u8]) ->
         None => xattrs.is_empty(),
     }
     .then_some(())
+}
+
+/// Puts attributes into the order in which [`encode_in_block`] wants them.
+pub fn sort(xattrs: &mut [Xattr<'_>]) {
+    xattrs.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
 }
 
 fn key<'a>(xattr: &Xattr<'a>) -> (u8, usize, &'a [u8]) {

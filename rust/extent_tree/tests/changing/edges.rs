@@ -14,7 +14,10 @@ use crate::{
     WRITTEN, //
 };
 use damage::Crc;
-use extent_tree::Error;
+use extent_tree::{
+    Converted,
+    Error, //
+};
 use ondisk::{
     extent::{
         Child,
@@ -125,7 +128,10 @@ fn the_longest_written_extent_is_two_unwritten_ones() {
     let mut lblks = range(0, 50_000);
     for expected in [5 + 32767, 5 + 32768, 50_000] {
         // The last one finds nothing more: what is left of the range is a hole.
-        lblks.start = store.step(|tree| tree.convert(lblks, UNWRITTEN)).unwrap();
+        lblks.start = store
+            .step(|tree| tree.convert(lblks, UNWRITTEN))
+            .unwrap()
+            .next;
         assert_eq!(lblks.start.0.min(expected), expected);
         if lblks.start == lblks.end {
             break;
@@ -139,7 +145,10 @@ fn the_longest_written_extent_is_two_unwritten_ones() {
     // And back, when the second one joins the first.
     let mut lblks = range(0, 50_000);
     while lblks.start < lblks.end {
-        lblks.start = store.step(|tree| tree.convert(lblks, WRITTEN)).unwrap();
+        lblks.start = store
+            .step(|tree| tree.convert(lblks, WRITTEN))
+            .unwrap()
+            .next;
     }
     check(&store, &[(5, 5 + 32768, FAR, WRITTEN)]);
 }
@@ -149,8 +158,8 @@ fn a_part_gets_another_state() {
     let whole = (10, 20, FAR, UNWRITTEN);
     let convert = |extents: List<'_>, lblks: LblkRange| {
         let mut store = store(extents);
-        let end = store.step(|tree| tree.convert(lblks, WRITTEN)).unwrap();
-        (store, end.0)
+        let converted = store.step(|tree| tree.convert(lblks, WRITTEN)).unwrap();
+        (store, converted.next.0)
     };
     let (store, end) = convert(&[whole], range(12, 15));
     assert_eq!(end, 15);
@@ -248,7 +257,14 @@ fn a_file_ends_where_numbers_do() {
     insert(&mut store, (end - 7, end - 5, FAR - 2, UNWRITTEN)).unwrap();
     let all = range(0, end);
     let converted = store.step(|tree| tree.convert(range(end - 1, end), WRITTEN));
-    assert_eq!(converted, Ok(Lblk::END));
+    let part = extent(&store.volume, end - 1, end, FAR + 4, WRITTEN);
+    assert_eq!(
+        converted,
+        Ok(Converted {
+            next: Lblk::END,
+            extent: Some(part),
+        })
+    );
     check(
         &store,
         &[

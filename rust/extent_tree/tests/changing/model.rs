@@ -131,13 +131,25 @@ impl File {
         let state = self.numbers.pick(&[WRITTEN, UNWRITTEN]);
         while lblks.start < lblks.end {
             let (cost, nodes) = (Cost::change(self.store.depth()), self.store.blocks.len());
-            let end = self.store.step(|tree| tree.convert(lblks, state)).unwrap();
-            assert!(lblks.start < end && end <= lblks.end);
-            for (_, block) in self.model.range_mut(lblks.start.0..end.0) {
-                block.1 = state;
+            let done = self.store.step(|tree| tree.convert(lblks, state)).unwrap();
+            assert!(lblks.start < done.next && done.next <= lblks.end);
+            let mut converted = BTreeMap::new();
+            for (lblk, block) in self.model.range_mut(lblks.start.0..done.next.0) {
+                if block.1 != state {
+                    block.1 = state;
+                    converted.insert(*lblk, *block);
+                }
             }
+            let told = done.extent.into_iter().flat_map(|extent| {
+                let lblks = extent.lblks();
+                (lblks.start.0..lblks.end.0).map(move |lblk| {
+                    let pblk = extent.pblk(Lblk(lblk)).unwrap().0;
+                    (lblk, (pblk, extent.state()))
+                })
+            });
+            assert!(told.eq(converted));
             self.check(cost, nodes);
-            lblks.start = end;
+            lblks.start = done.next;
         }
     }
 

@@ -255,7 +255,7 @@ fn types_are_those_of_the_mode() {
             0o01 => Ok(Type::Fifo),
             0o02 => Ok(Type::CharDevice),
             // 12,000 bytes are not whole blocks, and too many for a link.
-            0o04 | 0o12 => corrupt(STRUCTURE, "i_size_lo", 12_000),
+            0o04 | 0o12 => corrupt(STRUCTURE, "i_size", 12_000),
             0o06 => Ok(Type::BlockDevice),
             0o10 => Ok(Type::Regular),
             0o14 => Ok(Type::Socket),
@@ -298,7 +298,7 @@ fn directories_are_whole_blocks_and_perhaps_indexed() {
     assert_eq!(size(0xffff_f000, 2), Ok(0xffff_f000));
     assert_eq!(size(0, 0), Ok(0));
     for bytes in [0, 1, 1024, 4095, u32::MAX] {
-        let expected = corrupt(STRUCTURE, "i_size_lo", bytes.into());
+        let expected = corrupt(STRUCTURE, "i_size", bytes.into());
         assert_eq!(size(bytes, 2), expected);
     }
 
@@ -331,7 +331,7 @@ fn sizes_end_with_the_last_block_that_has_a_number() {
     for size_in_bytes in [most + 1, 1 << 63, u64::MAX] {
         assert_eq!(
             size(size_in_bytes),
-            corrupt(STRUCTURE, "i_size_high", size_in_bytes)
+            corrupt(STRUCTURE, "i_size", size_in_bytes)
         );
     }
 }
@@ -365,10 +365,10 @@ fn attribute_blocks_are_inside_the_volume() {
     };
     assert_eq!(block(0, 0), Ok(None));
     assert_eq!(block(16383, 0), Ok(Some(Pblk(16383))));
-    assert_eq!(block(16384, 0), corrupt(STRUCTURE, "i_file_acl_lo", 16384));
+    assert_eq!(block(16384, 0), corrupt(STRUCTURE, "i_file_acl", 16384));
     assert_eq!(
         block(100, 1),
-        corrupt(STRUCTURE, "i_file_acl_lo", (1 << 32) + 100)
+        corrupt(STRUCTURE, "i_file_acl", (1 << 32) + 100)
     );
 
     let volume = volume_without(0x60, Incompat::BIT64.bits());
@@ -413,7 +413,7 @@ fn short_links_are_in_the_inode() {
     ] {
         assert_eq!(
             symlink(size, bytes, 0, 0),
-            corrupt(STRUCTURE, "i_size_lo", size.into())
+            corrupt(STRUCTURE, "i_size", size.into())
         );
     }
 }
@@ -431,10 +431,7 @@ fn long_links_are_in_a_block() {
     let inode = long(60, 0x8_0000, 8).unwrap();
     assert!(matches!(inode.content(), Content::Extents(_)));
     assert_eq!(long(4095, 0x8_0000, 8).unwrap().size(), 4095);
-    assert_eq!(
-        long(4096, 0x8_0000, 8),
-        corrupt(STRUCTURE, "i_size_lo", 4096)
-    );
+    assert_eq!(long(4096, 0x8_0000, 8), corrupt(STRUCTURE, "i_size", 4096));
     for flags in [0x8_0010, 0x8_0020] {
         assert_eq!(
             long(60, flags, 8),
@@ -499,7 +496,7 @@ fn roots_of_trees_are_checked_with_the_inode() {
     );
     assert_eq!(
         root(extent_root(0, &[extent_record(0, 1, 16384)])),
-        corrupt(Structure::ExtentNode, "ee_start_lo", 16384)
+        corrupt(Structure::ExtentNode, "ee_start", 16384)
     );
     assert_eq!(root(extent_root(5, &[index_record(0, 100)])), Ok(()));
 }

@@ -148,7 +148,7 @@ fn descriptors_do_not_reach_beyond_the_volume() {
     assert!(volume(2).descriptor_blocks().is_ok());
     assert_eq!(
         volume(1).descriptor_blocks(),
-        corrupt(Structure::Superblock, "s_blocks_count_lo", 1)
+        corrupt(Structure::Superblock, "s_blocks_count", 1)
     );
 }
 

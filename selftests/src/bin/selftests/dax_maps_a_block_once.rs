@@ -155,6 +155,9 @@ fn one_after_the_other(
         line.starts_with("stablefs (") && line.contains(&start) && line.ends_with(&end)
     });
     say(line.with_context(|| format!("no line '{start}…{end}' in {lines:?}"))?);
+    // The device is not to blame.
+    let read_error = lines.iter().find(|line| line.contains("read error"));
+    ensure!(read_error.is_none(), "{read_error:?}");
 
     // Reading does not map, and who has it mapped keeps it.
     let mut bytes = vec![0; PAGE];

@@ -121,6 +121,11 @@ fn unavailable(env: &Env, options: &[&str]) -> Result<()> {
             .any(|line| line.starts_with("stablefs (") && line.contains("DAX")),
         "want a line of the log that says why there is no DAX, found {lines:?}"
     );
+    let shown = mounted.options()?;
+    ensure!(
+        !shown.contains("dax"),
+        "/proc/mounts shows {shown} where there is no DAX"
+    );
     every_file(env, mounted.dir(), Dax::None)?;
     mounted.unmount()
 }

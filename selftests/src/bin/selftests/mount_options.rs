@@ -35,6 +35,7 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("shown_as_ext4_shows_them", shown),
         Case::new("defaults_of_the_volume", defaults_of_the_volume),
         Case::new("remounted", remounted),
+        Case::new("remounted_with_noload", remounted_with_noload),
         Case::new("unknown_option", |env| {
             refused_option(env, "no_such_option", "no_such_option")
         }),
@@ -154,6 +155,34 @@ fn remounted(env: &Env) -> Result<()> {
     };
     let (wanted, found) = (outcomes(Fstyp::Ext4)?, outcomes(env.fstyp)?);
     ensure!(wanted == found, "ext4: {wanted:#?}, found {found:#?}");
+    Ok(())
+}
+
+/// Whether the journal is replayed was decided at the mount: noload is too late then, unless it was given already, as
+/// by whoever remounts with what `/proc/mounts` shows. ext4 takes it, and shows it.
+fn remounted_with_noload(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    for (mounted_with, too_late) in [("ro", env.fstyp != Fstyp::Ext4), ("ro,noload", false)] {
+        let mounted = Mounted::new(env.fstyp, env.dev()?, mounted_with)?;
+        for option in ["noload", "norecovery"] {
+            let context = MountContext::pick(mounted.dir())?;
+            let outcome = context
+                .set("ro")
+                .and_then(|()| context.set(option))
+                .and_then(|()| context.reconfigure());
+            let (said, shown) = (context.messages(), mounted.options()?);
+            let wanted = if too_late { Err(Errno::INVAL) } else { Ok(()) };
+            ensure!(
+                outcome == wanted && said.contains("noload") == too_late,
+                "{option}, mounted with {mounted_with}: want {wanted:?}, got {outcome:?}; it says: {said}"
+            );
+            ensure!(
+                shown.contains("norecovery") != too_late,
+                "{option}, mounted with {mounted_with}: then it is mounted with {shown}"
+            );
+        }
+        mounted.unmount()?;
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use stablefs_selftests::command::succeed;
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::ioctl::{shutdown, Log};
+use stablefs_selftests::kmsg::Kmsg;
 use stablefs_selftests::mount_context::MountContext;
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::needs::{Needs, Volume};
@@ -46,6 +48,7 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("not_with_noload", noload),
         Case::new("not_on_a_device_that_is_read_only", read_only_device),
         Case::new("closed_volume_on_a_device_that_is_read_only", closed_volume),
+        Case::new("another_file_is_said_to_be_the_journal", another_file),
     ],
 };
 
@@ -213,6 +216,34 @@ fn closed_volume(env: &Env) -> Result<()> {
     let mounted = Mounted::new(env.fstyp, env.dev()?, "ro")?;
     let found = fs::read(mounted.dir().join("file"))?;
     ensure!(found == b"content", "{found:?}");
+    mounted.unmount()
+}
+
+/// There is nothing to replay, so that the volume can be read; and the log says what is wrong. ext4 does not mount it.
+fn another_file(env: &Env) -> Result<()> {
+    let dev = env.dev()?;
+    volume::make(dev, &["-b", "4096"], LEN)?;
+    let mounted = Mounted::new(Fstyp::Ext4, dev, "noinit_itable")?;
+    let file = mounted.dir().join("file");
+    fs::write(&file, content(env, 10))?;
+    let ino = fs::metadata(&file)?.ino();
+    mounted.unmount()?;
+    volume::debugfs(dev, &format!("set_super_value journal_inum {ino}"))?;
+    if env.fstyp == Fstyp::Ext4 {
+        let refused = Mounted::new(env.fstyp, dev, "ro").is_err();
+        ensure!(refused, "ext4 mounts it");
+        return Ok(());
+    }
+    let mut log = Kmsg::mark()?;
+    let mounted = Mounted::new(env.fstyp, dev, "ro")?;
+    let lines = log.lines_since()?;
+    let wanted = format!("the journal, inode {ino}: superblock of the journal is corrupt: h_magic");
+    ensure!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("stablefs (") && line.contains(&wanted)),
+        "want a line of the log with {wanted:?}, found {lines:?}"
+    );
     mounted.unmount()
 }
 

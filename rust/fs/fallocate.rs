@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `fallocate()`: room for data, zeroes, and holes.
+//!
+//! Nothing is written to the device but the edges of what is to be zeroes, where a block has other data
+//! as well. What goes away leaves the page cache first; nobody can bring it in again meanwhile. Each
+//! step is a transaction of its own, and leaves the file in good order: a crash shows some of them.
+
+use super::{
+    blocks,
+    inode,
+    iomap::{
+        self,
+        Operations, //
+    },
+    map::{
+        self,
+        Mapping, //
+    },
+    size,
+    transaction::Transaction,
+    File,
+    Inode,
+    Stablefs, //
+};
+use crate::{
+    kernel::{
+        current::check_fatal_signal,
+        errno,
+        file::{
+            Fallocate,
+            FallocateMode, //
+        },
+        iomap::write::zero_range,
+        locks::{
+            InodeExclusive,
+            InvalidateExclusive, //
+        },
+        truncate::ByteRange, //
+    },
+    ondisk::LblkRange,
+};
+use ::kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// Does what a caller of `fallocate()` wants.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` for what is not done here; else what the system call shall return.
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn fallocate(file: &File, wanted: &Fallocate) -> Result {
+    match wanted.mode {
+        FallocateMode::Allocate | FallocateMode::ZeroRange | FallocateMode::PunchHole => (),
+        FallocateMode::CollapseRange
+        | FallocateMode::InsertRange
+        | FallocateMode::UnshareRange
+        | FallocateMode::WriteZeroes => return Err(errno::eopnotsupp()),
+    }
+    let inode = file.inode();
+    let lock = inode.inode_lock();
+    let (pos, end) = (wanted.range.pos(), wanted.range.end());
+    let keeps_size = wanted.keep_size || wanted.mode == FallocateMode::PunchHole;
+    let enlarges = !keeps_size && end > inode.i_size_read();
+    if enlarges {
+        lock.inode_newsize_ok(end)?;
+    }
+    let pages = lock.inode_dio_wait().filemap_invalidate_lock();
+    file.file_modified(&lock)?;
+    let zeroed = enlarges && size::zero_behind_end(&pages, end)?;
+    match wanted.mode {
+        FallocateMode::PunchHole => {
+            remove_pages(inode, pos, end)?;
+            size::free(inode, blocks::within(inode, pos, end)?)?;
+            zero_edges(&pages, pos, end)?;
+        }
+        FallocateMode::ZeroRange => {
+            remove_pages(inode, pos, end)?;
+            size::make_unwritten(inode, blocks::within(inode, pos, end)?)?;
+            zero_edges(&pages, pos, end)?;
+        }
+        _ => (),
+    }
+    if wanted.mode != FallocateMode::PunchHole {
+        let allocated = allocate(inode, blocks::around(inode, pos, end)?);
+        if allocated.is_err() && enlarges {
+            // They are no data, so that is not worth another error: the file can still be cut.
+            let _ = size::trim(&lock, end);
+        }
+        allocated?;
+    }
+    if enlarges {
+        enlarge(&lock, end, zeroed)?;
+    }
+    Ok(())
+}
+
+/// Allocates what is not there yet.
+fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
+    while lblks.start < lblks.end {
+        check_fatal_signal()?;
+        match map::lookup(inode, lblks.start)?.mapping {
+            Mapping::Hole(hole) | Mapping::Reserved(hole) => {
+                let end = lblks.end.min(hole.end);
+                iomap::allocate(inode, LblkRange { end, ..lblks })?;
+            }
+            Mapping::Extent(extent) => lblks.start = extent.lblks().end,
+        }
+    }
+    Ok(())
+}
+
+/// Takes the pages with bytes from `pos` up to `end` out of the page cache, after what is dirty there
+/// has been written: other data of theirs, and data of which the disk has to know for its size.
+fn remove_pages(inode: &Inode, pos: u64, end: u64) -> Result {
+    let page_len = u64::try_from(PAGE_SIZE).map_err(|_| EINVAL)?;
+    let start = pos
+        .checked_rem(page_len)
+        .and_then(|rest| pos.checked_sub(rest));
+    let end = end.checked_next_multiple_of(page_len);
+    let Some(range) = start
+        .zip(end)
+        .and_then(|(start, end)| ByteRange::new(start, end.checked_sub(start)?))
+    else {
+        return Ok(());
+    };
+    inode.filemap_write_and_wait_range(range)?;
+    inode.invalidate_inode_pages2_range(range)
+}
+
+/// Writes zeroes to the blocks that have bytes from `pos` up to `end`, and others.
+fn zero_edges(pages: &InvalidateExclusive<'_, Stablefs>, pos: u64, end: u64) -> Result {
+    let inode = pages.inode();
+    // Behind the end there is nothing to be zeroed.
+    let end = end.min(inode.i_size_read());
+    let within = blocks::within(inode, pos, end)?;
+    let head = blocks::pos(inode, within.start).min(end);
+    let tail = blocks::pos(inode, within.end).max(head);
+    for (from, to) in [(pos, head), (tail, end)] {
+        if let Some(edge) = to
+            .checked_sub(from)
+            .and_then(|len| ByteRange::new(from, len))
+        {
+            zero_range::<Operations>(pages, edge)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the file end at `end`, up to where it is zeroes now; whether some had to be written, `zeroed`
+/// says.
+fn enlarge(lock: &InodeExclusive<'_, Stablefs>, end: u64, zeroed: bool) -> Result {
+    let inode = lock.inode();
+    let old = inode.i_size_read();
+    size::write_before(inode, old, zeroed)?;
+    let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+    inode::prepare(&transaction, inode)?;
+    inode::update(&transaction, inode, |fields| fields.size = end)
+        .inspect_err(|error| transaction.abort(*error))?;
+    transaction.stop()?;
+    lock.i_size_write(end)?;
+    lock.pagecache_isize_extended(old, end)
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What was written reaches the device for good: data → what is to be done once they are written →
+//! the transaction with that is committed, or the device's cache is flushed.
+
+use super::File;
+use crate::kernel::truncate::ByteRange;
+use ::kernel::prelude::*;
+
+/// Has the data in `range`, and what the disk has to say of the file, reach the device.
+///
+/// # Errors
+///
+/// That of data that did not reach it since this file was last told; `EIO` if the journal has been
+/// given up.
+///
+/// # Context
+///
+/// Sleeps. `i_rwsem` may be held; no handle is started.
+pub(super) fn fsync(file: &File, range: ByteRange) -> Result {
+    let inode = file.inode();
+    let sb = inode.sb();
+    file.file_write_and_wait_range(range)?;
+    let Some(journal) = sb.journal().filter(|_| !sb.sb_rdonly()) else {
+        // Nothing was written.
+        return Ok(());
+    };
+    if journal.is_aborted() {
+        return Err(EIO);
+    }
+    match inode.tid() {
+        Some(tid) => journal.complete_transaction(tid),
+        None => journal.flush_device(),
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Data on their way to the device, and what the disk says of them.
+//!
+//! in the page cache, and blocks for it → written to the device → the blocks are the file's data, and
+//! the file is at least so large
+//!
+//! The disk does not know of data before the device has them: until then their blocks read as
+//! zeroes, and what is behind the size that the disk has is not the file's. So a crash shows nothing
+//! that the blocks had before.
+
+use super::{
+    blocks,
+    extents::{
+        self,
+        Steps, //
+    },
+    inode,
+    iomap::{
+        self,
+        Operations, //
+    },
+    transaction::Transaction,
+    Inode,
+    Stablefs,
+    SuperBlock, //
+};
+use crate::{
+    kernel::iomap::writeback::{
+        Added,
+        Completions,
+        Ioend,
+        WritebackOperations,
+        WritebackRange, //
+    },
+    ondisk::extent::State,
+};
+use ::kernel::prelude::*;
+
+impl WritebackOperations for Operations {
+    fn completions(sb: &SuperBlock) -> &Completions<Self> {
+        sb.volume().completions()
+    }
+
+    fn writeback_range(range: WritebackRange<'_, Self>) -> Result<Added> {
+        let mapping = iomap::find(range.inode(), range.pos())?;
+        range.map(&mapping)?.add_to_ioend()
+    }
+
+    fn needs_end_io(ioend: &Ioend<'_, Stablefs>) -> bool {
+        ioend.pos.saturating_add(ioend.len) > ioend.inode.disk().size()
+    }
+
+    fn end_io(ioend: &Ioend<'_, Stablefs>, result: Result) -> Result {
+        result?;
+        let data = Data {
+            pos: ioend.pos,
+            len: ioend.len,
+            unwritten: ioend.unwritten,
+            extends: false,
+        };
+        record(ioend.inode, &data)
+    }
+}
+
+/// Data that the device has.
+pub(super) struct Data {
+    /// Where in the file they begin.
+    pub(super) pos: u64,
+    /// How many bytes.
+    pub(super) len: u64,
+    /// Whether some of their blocks are unwritten.
+    pub(super) unwritten: bool,
+    /// Whether the file ends with them afterwards, which nobody else changes meanwhile. Otherwise it
+    /// ends where its inode says.
+    pub(super) extends: bool,
+}
+
+/// Has the disk know of data.
+///
+/// # Errors
+///
+/// What changing the tree says, or the journal. Of what comes first the disk knows, perhaps.
+///
+/// # Context
+///
+/// Sleeps. No handle is started, and no folio locked.
+pub(super) fn record(inode: &Inode, data: &Data) -> Result {
+    let end = data.pos.saturating_add(data.len);
+    let mut lblks = blocks::around(inode, data.pos, end)?;
+    while lblks.start < lblks.end {
+        let credits = if data.unwritten {
+            Steps::of(inode).convert()
+        } else {
+            inode::CREDITS
+        };
+        let transaction = Transaction::start(inode.sb(), credits)?;
+        lblks.start = if data.unwritten {
+            extents::convert(&transaction, inode, lblks, State::Written)?
+        } else {
+            lblks.end
+        };
+        // In the transaction of its last block: written ones behind the end are an error.
+        let end = blocks::pos(inode, lblks.start).min(end);
+        if end > inode.disk().size() {
+            let enlarged = inode::update(&transaction, inode, |fields| {
+                // The file may have become shorter; that waits for this to end.
+                let size = if data.extends {
+                    end
+                } else {
+                    end.min(inode.i_size_read())
+                };
+                fields.size = fields.size.max(size);
+            });
+            enlarged.inspect_err(|error| transaction.abort(*error))?;
+        }
+        transaction.stop()?;
+    }
+    Ok(())
+}
