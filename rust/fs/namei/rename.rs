@@ -156,22 +156,23 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
     let edit = Some(taken(&old.found)?).filter(|_| !stays);
     let changed = entries::add(&transaction, new_dir, &old.entry(name))?;
     whole(&transaction, || {
-        let edit = match edit {
-            Some(edit) => edit,
-            // The new name may have moved it.
-            None => taken(&lookup::named(old.dir, old.name, old.inode)?)?,
-        };
-        edit.write()?;
         if let Some(above) = above {
             above.write()?;
             link::dec_count(old.dir);
             link::inc_count(new_dir);
         }
-        old.finish(&transaction)?;
+        // Before anything is looked up in it.
+        changed.finish(&transaction, new_dir)?;
+        let edit = match edit {
+            Some(edit) => edit,
+            // The new name may have moved the old one.
+            None => taken(&lookup::named(old.dir, old.name, old.inode)?)?,
+        };
+        edit.write()?;
         if !stays {
             entries::finish(&transaction, old.dir)?;
         }
-        changed.finish(&transaction, new_dir)
+        old.finish(&transaction)
     })?;
     transaction.stop()
 }
