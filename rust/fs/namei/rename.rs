@@ -56,9 +56,7 @@ pub(super) fn rename(
     let old = Name::new(old_dir, old)?;
     link::check_project(&new_dir, old.inode)?;
     match new {
-        Target::Free(new) => with_room(new_dir.inode().sb(), || {
-            to_free(&old, new_dir, new.name())
-        }),
+        Target::Free(new) => with_room(new_dir.inode().sb(), || to_free(&old, new_dir, new.name())),
         Target::Replaced(victim) => replace(&old, new_dir, victim),
         Target::Exchanged(new) => exchange(&old, &Name::new(new_dir, new)?),
     }
