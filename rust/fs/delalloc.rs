@@ -13,8 +13,7 @@ use super::{
     balloc,
     map::{
         self,
-        Reserved,
-        Seen, //
+        Reserved, //
     },
     Inode, //
 };
@@ -24,7 +23,7 @@ use crate::ondisk::{
 };
 use ::kernel::prelude::*;
 
-/// Reserves the beginning of `lblks`, and returns which; nothing if that is no hole any more.
+/// Reserves the beginning of `lblks`, if that is still a hole.
 ///
 /// # Errors
 ///
@@ -33,7 +32,7 @@ use ::kernel::prelude::*;
 /// # Context
 ///
 /// Sleeps. Folios of the file may be locked; no handle is started.
-pub(super) fn reserve(inode: &Inode, lblks: LblkRange) -> Result<Option<Seen>> {
+pub(super) fn reserve(inode: &Inode, lblks: LblkRange) -> Result<Reserved> {
     let sb = inode.sb();
     let mut room = lblks.len();
     while let Err(error) = balloc::reserve(sb, room) {
@@ -51,10 +50,7 @@ pub(super) fn reserve(inode: &Inode, lblks: LblkRange) -> Result<Option<Seen>> {
     };
     inode.count_reserved(new);
     balloc::cancel(sb, Blocks(room.0.saturating_sub(new.0)));
-    Ok(match reserved? {
-        Reserved::New(seen) => Some(seen),
-        Reserved::Before(_) => None,
-    })
+    reserved
 }
 
 /// Has what is reserved in `lblks` be a hole again. The page cache has nothing dirty there.

@@ -9,6 +9,7 @@
 use super::{
     balloc,
     blocks,
+    fsync,
     inode,
     iomap::{
         self,
@@ -56,6 +57,14 @@ use ::kernel::{
 ///
 /// Sleeps.
 pub(super) fn fallocate(file: &File, wanted: &Fallocate) -> Result {
+    change(file, wanted)?;
+    if file.is_dsync() {
+        fsync::fsync(file, wanted.range)?;
+    }
+    Ok(())
+}
+
+fn change(file: &File, wanted: &Fallocate) -> Result {
     match wanted.mode {
         FallocateMode::Allocate | FallocateMode::ZeroRange | FallocateMode::PunchHole => (),
         FallocateMode::CollapseRange

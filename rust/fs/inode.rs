@@ -111,6 +111,8 @@ pub(crate) struct InodeInfo {
     unreadable: Unreadable,
     /// Whether a fault has claimed blocks for it.
     has_claims: Atomic<bool>,
+    /// Whether all its data have been cut off, and so what is written next replaces them.
+    is_replaced: Atomic<bool>,
     /// How many blocks are reserved for it. For a moment fewer than none, when one thread allocates
     /// what another one has just reserved.
     reserved: Atomic<i64>,
@@ -138,6 +140,7 @@ impl InodeInfo {
             extent_map: SetOnce::new(),
             unreadable: Unreadable::new(),
             has_claims: Atomic::new(false),
+            is_replaced: Atomic::new(false),
             reserved: Atomic::new(0),
         })
     }
@@ -196,6 +199,16 @@ impl Inode {
         if self.has_claims() != has {
             self.data().has_claims.store(has, Relaxed);
         }
+    }
+
+    /// Notes that all its data have been cut off.
+    pub(super) fn set_replaced(&self) {
+        self.data().is_replaced.store(true, Relaxed);
+    }
+
+    /// Whether they have been, since somebody asked.
+    pub(super) fn take_replaced(&self) -> bool {
+        self.data().is_replaced.xchg(false, Relaxed)
     }
 
     /// How many blocks are [reserved](super::delalloc) for it.

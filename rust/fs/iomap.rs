@@ -19,6 +19,7 @@ use super::{
     map::{
         self,
         Extent,
+        Reserved,
         State, //
     },
     metadata,
@@ -152,8 +153,11 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
                 }
                 if flags.contains(Flags::DIRECT) {
                     allocate(inode, lblks, balloc::who())?;
-                } else if let Some(new) = delalloc::reserve(inode, lblks)? {
-                    return found(inode, lblk, &new, flags, true);
+                } else {
+                    return match delalloc::reserve(inode, lblks)? {
+                        Reserved::New(seen) => found(inode, lblk, &seen, flags, true),
+                        Reserved::Before(seen) => found(inode, lblk, &seen, flags, false),
+                    };
                 }
             }
             map::Mapping::Reserved(reserved) if flags.contains(Flags::DIRECT) => {
@@ -207,7 +211,14 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
             start: lblk,
             end: reserved.end,
         };
-        allocate(inode, lblks, Who::Holder)?;
+        allocate(inode, lblks, Who::Holder).map_err(|error| {
+            // There is room. If nobody finds it, the volume is broken.
+            if error == ENOSPC {
+                EIO
+            } else {
+                error
+            }
+        })?;
     }
 }
 

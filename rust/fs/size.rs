@@ -102,6 +102,9 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
         lock.pagecache_isize_extended(old, size)?;
     } else if size < old {
         pages.truncate_setsize(size)?;
+        if size == 0 {
+            inode.set_replaced();
+        }
         let start = blocks::behind(inode, size)?;
         let end = Lblk::END;
         delalloc::release(inode, LblkRange { start, end });

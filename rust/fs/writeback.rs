@@ -21,6 +21,7 @@ use super::{
         self,
         Operations, //
     },
+    map,
     transaction::Transaction,
     Inode,
     Stablefs,
@@ -45,6 +46,9 @@ impl WritebackOperations for Operations {
 
     fn writeback_range(range: WritebackRange<'_, Self>) -> Result<Added> {
         let (inode, pos, len) = (range.inode(), range.pos(), range.len());
+        if range.cached() == Some(map::cookie(inode)) {
+            return range.map_as_before()?.add_to_ioend();
+        }
         let mapping = iomap::find(inode, pos).inspect_err(|_| {
             // The data are lost, as whoever waits for them is told.
             if let Ok(lblks) = blocks::around(inode, pos, pos.saturating_add(len)) {
