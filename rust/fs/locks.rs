@@ -12,6 +12,9 @@
 //! | DAX entry lock | a page's entry in the pages of an [`Inode`] | the same, for memory without folios | DAX's |
 //! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn, nor follow a change of the tree | [`MutexGuard`] |
 //! | `changing` | mutex of an [`Inode`] | what the disk says of the inode itself | [`MutexGuard`] |
+//! | `inodes` | mutex of the list of [`Orphans`] | the list, on the disk and in memory, and its inodes on the disk | [`MutexGuard`] |
+//! | `next` | mutex of the file of [`Orphans`] | the orphan file | [`MutexGuard`] |
+//! | `shared_xattrs` | mutex of a [`Volume`] | blocks of attributes that several inodes have | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
 //! | `group` | mutex of some groups of an [`Allocator`] | their descriptors and bitmaps on the disk | [`Group`] |
@@ -46,7 +49,12 @@
 //!   perhaps, without `i_rwsem`.
 //! * new sizes, `fallocate()`: `i_rwsem`, exclusively → direct I/O has ended → `invalidate_lock`,
 //!   exclusively → folio locks, writeback has ended, and those given up, a handle → `loading` ….
-//! * a handle → `loading` → `changing` → buffers.
+//! * a handle → `loading` → `changing` → `inodes`, if the inode is in that list → buffers.
+//! * a handle → `next` → buffers; a handle → `shared_xattrs` → buffers, `group` ….
+//! * names: `i_rwsem` of the directories and the inode, exclusively → a handle → all of the above, one
+//!   after the other. The directory's blocks are changed under its `i_rwsem`.
+//! * attributes, read: `changing` → buffers, `shared_xattrs` → buffers. All allocations are NOFS, as who
+//!   has a handle may wait for `changing`.
 //!
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
 //!   the tree; `loading` → `listed` → `known`. Who changes the tree ([`Changing`]) has a handle of the
@@ -100,5 +108,7 @@
 //! [`Changing::set`]: super::map::Changing::set
 //! [`ExtentMap`]: super::map::ExtentMap
 //! [`Maps`]: super::map::Maps
+//! [`Orphans`]: super::orphan::Orphans
+//! [`Volume`]: super::volume::Volume
 //! [`MutexGuard`]: ::kernel::sync::MutexGuard
 //! [`SpinLockGuard`]: ::kernel::sync::SpinLockGuard
