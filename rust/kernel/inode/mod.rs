@@ -38,7 +38,6 @@ pub(crate) use locked::Locked;
 pub(crate) use new::{
     Created,
     NewParams,
-    Numbered,
     Tmpfile,
     Unnumbered, //
 };
