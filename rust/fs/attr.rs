@@ -3,6 +3,7 @@
 //! What is told of an inode: `statx()`, `lsattr`.
 
 use super::{
+    blocks,
     inode,
     size,
     transaction::Transaction,
@@ -74,6 +75,8 @@ pub(super) fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
         stat.set_attributes(attribute, set);
     }
     stat.generic_fillattr(inode);
+    // Programs take a file without blocks for one without data.
+    stat.add_blocks(blocks::bytes(inode, inode.reserved())? / 512);
     Ok(())
 }
 

@@ -9,10 +9,10 @@
 use super::{
     balloc,
     dax,
+    delalloc,
     extents,
     ialloc,
     inode,
-    map,
     orphan,
     transaction::Transaction,
     xattr,
@@ -54,8 +54,7 @@ pub(super) fn evict_inode(inode: &Inode) {
             );
         }
     }
-    // Nothing, but for what could not be released, or written.
-    balloc::cancel(sb, map::evict(inode));
+    delalloc::evict(inode);
 }
 
 fn delete(inode: &Inode) -> Result {

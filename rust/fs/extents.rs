@@ -183,6 +183,7 @@ pub(super) fn allocate(
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
+    inode.uncount_reserved(reserved);
     if who != Who::Holder {
         balloc::cancel(inode.sb(), reserved);
     }

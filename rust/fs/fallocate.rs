@@ -7,7 +7,9 @@
 //! step is a transaction of its own, and leaves the file in good order: a crash shows some of them.
 
 use super::{
+    balloc,
     blocks,
+    fsync,
     inode,
     iomap::{
         self,
@@ -55,6 +57,14 @@ use ::kernel::{
 ///
 /// Sleeps.
 pub(super) fn fallocate(file: &File, wanted: &Fallocate) -> Result {
+    change(file, wanted)?;
+    if file.is_dsync() {
+        fsync::fsync(file, wanted.range)?;
+    }
+    Ok(())
+}
+
+fn change(file: &File, wanted: &Fallocate) -> Result {
     match wanted.mode {
         FallocateMode::Allocate | FallocateMode::ZeroRange | FallocateMode::PunchHole => (),
         FallocateMode::CollapseRange
@@ -107,7 +117,7 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
         match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Hole(hole) | Mapping::Reserved(hole) => {
                 let end = lblks.end.min(hole.end);
-                iomap::allocate(inode, LblkRange { end, ..lblks })?;
+                iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who())?;
             }
             Mapping::Extent(extent) => lblks.start = extent.lblks().end,
         }

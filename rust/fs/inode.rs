@@ -71,6 +71,7 @@ use crate::{
             Fields,
             Type, //
         },
+        Blocks,
         InBlock,
         Ino,
         Lblk,
@@ -110,6 +111,11 @@ pub(crate) struct InodeInfo {
     unreadable: Unreadable,
     /// Whether a fault has claimed blocks for it.
     has_claims: Atomic<bool>,
+    /// Whether all its data have been cut off, and so what is written next replaces them.
+    is_replaced: Atomic<bool>,
+    /// How many blocks are reserved for it. For a moment fewer than none, when one thread allocates
+    /// what another one has just reserved.
+    reserved: Atomic<i64>,
 }
 
 /// What the spinlock protects.
@@ -134,6 +140,8 @@ impl InodeInfo {
             extent_map: SetOnce::new(),
             unreadable: Unreadable::new(),
             has_claims: Atomic::new(false),
+            is_replaced: Atomic::new(false),
+            reserved: Atomic::new(0),
         })
     }
 }
@@ -191,6 +199,33 @@ impl Inode {
         if self.has_claims() != has {
             self.data().has_claims.store(has, Relaxed);
         }
+    }
+
+    /// Notes that all its data have been cut off.
+    pub(super) fn set_replaced(&self) {
+        self.data().is_replaced.store(true, Relaxed);
+    }
+
+    /// Whether they have been, since somebody asked.
+    pub(super) fn take_replaced(&self) -> bool {
+        self.data().is_replaced.xchg(false, Relaxed)
+    }
+
+    /// How many blocks are [reserved](super::delalloc) for it.
+    pub(super) fn reserved(&self) -> Blocks {
+        Blocks(u64::try_from(self.data().reserved.load(Relaxed)).unwrap_or(0))
+    }
+
+    /// Has [`reserved`](Self::reserved) count more.
+    pub(super) fn count_reserved(&self, n: Blocks) {
+        let n = i64::try_from(n.0).unwrap_or(i64::MAX);
+        self.data().reserved.add(n, Relaxed);
+    }
+
+    /// Has [`reserved`](Self::reserved) count fewer.
+    pub(super) fn uncount_reserved(&self, n: Blocks) {
+        let n = i64::try_from(n.0).unwrap_or(i64::MAX);
+        self.data().reserved.add(n.saturating_neg(), Relaxed);
     }
 
     /// Where the map of its blocks is, for [`map`](super::map).

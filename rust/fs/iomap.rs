@@ -2,13 +2,15 @@
 
 //! The extent map, as iomap wants it.
 //!
-//! Where a writer finds a hole, blocks are allocated. They are unwritten, and so read as zeroes, until
+//! Where a writer to the page cache finds a hole, room is [reserved](super::delalloc); one who leaves
+//! out the page cache has blocks allocated. They are unwritten, and so read as zeroes, until
 //! [`writeback`](super::writeback) knows that the device has the data.
 
 use super::{
     balloc,
     blocks,
     dax,
+    delalloc,
     dio,
     extents::{
         self,
@@ -17,6 +19,7 @@ use super::{
     map::{
         self,
         Extent,
+        Reserved,
         State, //
     },
     metadata,
@@ -26,6 +29,7 @@ use super::{
     SuperBlock, //
 };
 use crate::{
+    allocation::Who,
     extent_map::Claim,
     kernel::{
         integrity::Verifier,
@@ -104,8 +108,11 @@ impl WriteOperations for Operations {
         validity_cookie == map::cookie(inode)
     }
 
-    fn punch_delalloc(_inode: &Inode, _range: ByteRange) {
-        // Nothing is reserved.
+    fn punch_delalloc(inode: &Inode, range: ByteRange) {
+        // Otherwise there is nothing.
+        if let Ok(lblks) = blocks::within(inode, range.pos(), range.end()) {
+            delalloc::release(inode, lblks);
+        }
     }
 }
 
@@ -137,47 +144,86 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
         let seen = lookup(inode, lblk, flags)?;
         match &seen.mapping {
             map::Mapping::Hole(hole) if flags.contains(Flags::WRITE) => {
+                let lblks = LblkRange {
+                    start: lblk,
+                    end: blocks::behind(inode, end)?.min(hole.end),
+                };
                 if flags.contains(Flags::NOWAIT) {
                     return Err(EAGAIN);
                 }
-                let start = lblk;
-                let end = blocks::behind(inode, end)?.min(hole.end);
-                allocate(inode, LblkRange { start, end })?;
+                if flags.contains(Flags::DIRECT) {
+                    allocate(inode, lblks, balloc::who())?;
+                } else {
+                    return match delalloc::reserve(inode, lblks)? {
+                        Reserved::New(seen) => found(inode, lblk, &seen, flags, true),
+                        Reserved::Before(seen) => found(inode, lblk, &seen, flags, false),
+                    };
+                }
             }
-            _ => {
-                return Ok(WriteMapping {
-                    mapping: to_iomap(inode, lblk, &seen.mapping, flags)?,
-                    is_new: false,
-                    // Who changed where the data are did so with the inode.
-                    is_dirty: inode.tid().is_some(),
-                    validity_cookie: seen.cookie,
-                });
+            map::Mapping::Reserved(reserved) if flags.contains(Flags::DIRECT) => {
+                if flags.contains(Flags::NOWAIT) {
+                    return Err(EAGAIN);
+                }
+                let lblks = LblkRange {
+                    start: lblk,
+                    end: reserved.end,
+                };
+                allocate(inode, lblks, Who::Holder)?;
             }
+            _ => return found(inode, lblk, &seen, flags, false),
         }
     }
 }
 
-/// What is at `pos`, which is being written back.
-///
-/// # Errors
-///
-/// What reading and checking the tree says.
-///
-/// # Context
-///
-/// Sleeps. A folio may be locked.
-pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
-    let lblk = lblk_at(inode, pos).ok_or(EFBIG)?;
-    let seen = map::lookup(inode, lblk)?;
+fn found<'a>(
+    inode: &'a Inode,
+    lblk: Lblk,
+    seen: &map::Seen,
+    flags: Flags,
+    is_new: bool,
+) -> Result<WriteMapping<'a>> {
     Ok(WriteMapping {
-        mapping: to_iomap(inode, lblk, &seen.mapping, Flags::NONE)?,
-        is_new: false,
-        is_dirty: false,
+        mapping: to_iomap(inode, lblk, &seen.mapping, flags)?,
+        is_new,
+        // Who changed where the data are did so with the inode.
+        is_dirty: inode.tid().is_some(),
         validity_cookie: seen.cookie,
     })
 }
 
-/// Allocates some blocks of a hole that begins where `lblks` does. They are unwritten.
+/// What is at `pos`, which is being written back, after it has been allocated if it was reserved.
+///
+/// # Errors
+///
+/// What reading and checking the tree says, or changing it, or the journal.
+///
+/// # Context
+///
+/// Sleeps. A folio may be locked; no handle is started.
+pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
+    let lblk = lblk_at(inode, pos).ok_or(EFBIG)?;
+    loop {
+        let seen = map::lookup(inode, lblk)?;
+        let map::Mapping::Reserved(reserved) = seen.mapping else {
+            return found(inode, lblk, &seen, Flags::NONE, false);
+        };
+        let lblks = LblkRange {
+            start: lblk,
+            end: reserved.end,
+        };
+        allocate(inode, lblks, Who::Holder).map_err(|error| {
+            // There is room. If nobody finds it, the volume is broken.
+            if error == ENOSPC {
+                EIO
+            } else {
+                error
+            }
+        })?;
+    }
+}
+
+/// Allocates some blocks of a hole, or of what is reserved, that begins where `lblks` does. They are
+/// unwritten.
 ///
 /// # Errors
 ///
@@ -186,19 +232,19 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
 /// # Context
 ///
 /// Sleeps. A folio may be locked; no handle is started.
-pub(super) fn allocate(inode: &Inode, lblks: LblkRange) -> Result {
-    match try_allocate(inode, lblks) {
+pub(super) fn allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
+    match try_allocate(inode, lblks, who) {
         Err(error) if error == ENOSPC && balloc::make_room(inode.sb()) => {
-            try_allocate(inode, lblks)
+            try_allocate(inode, lblks, who)
         }
         result => result,
     }
 }
 
-fn try_allocate(inode: &Inode, lblks: LblkRange) -> Result {
+fn try_allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
     let transaction = Transaction::start(inode.sb(), Steps::of(inode).allocate())?;
     let state = ondisk::extent::State::Unwritten;
-    extents::allocate(&transaction, inode, lblks, state, balloc::who())?;
+    extents::allocate(&transaction, inode, lblks, state, who)?;
     transaction.stop()
 }
 
@@ -221,6 +267,8 @@ fn to_iomap<'a>(
     let volume = inode.sb().volume();
     let kind = match mapping {
         map::Mapping::Hole(_) => Kind::Hole,
+        // Only in the page cache, which has been asked already.
+        map::Mapping::Reserved(_) if flags.contains(Flags::DIRECT) => Kind::Hole,
         map::Mapping::Reserved(_) => Kind::Delalloc,
         map::Mapping::Extent(extent) => {
             let pblk = extent.pblk(lblk).ok_or(EINVAL)?;

@@ -5,12 +5,13 @@
 //! | lock | C object | protects | guard |
 //! | --- | --- | --- | --- |
 //! | `s_umount` | [`SuperBlock`] | that a volume is there, from mount to unmount | the VFS's |
-//! | `i_rwsem` | [`Inode`] | a directory's entries; where the data of a file are, for those who ask more than once and want one answer, or who read without the page cache | [`InodeShared`] |
+//! | `i_rwsem` | [`Inode`] | a directory's entries; where the data of a file are, for those who ask more than once and want one answer, or who leave out the page cache; its size | [`InodeShared`], [`InodeExclusive`] |
 //! | `mmap_lock` | `mm_struct` | the mappings of a process | mm's |
-//! | `invalidate_lock` | the pages of an [`Inode`] | that a page that is being brought in is still the file's | [`InvalidateShared`], [`InvalidateExclusive`] |
+//! | `invalidate_lock` | the pages of an [`Inode`] | that a page that is being brought in, or stored to, is still the file's | [`InvalidateShared`], [`InvalidateExclusive`] |
 //! | folio lock | a folio | its contents, until they are up to date; its place in the file | [`folio::Locked`] |
 //! | DAX entry lock | a page's entry in the pages of an [`Inode`] | the same, for memory without folios | DAX's |
 //! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn, nor follow a change of the tree | [`MutexGuard`] |
+//! | `changing` | mutex of an [`Inode`] | what the disk says of the inode itself | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
 //! | `group` | mutex of some groups of an [`Allocator`] | their descriptors and bitmaps on the disk | [`Group`] |
@@ -34,6 +35,19 @@
 //! * `SEEK_HOLE`, `SEEK_DATA`, `FIEMAP`, `FIBMAP`: `i_rwsem` → folio locks (for unwritten extents) →
 //!   map.
 //!
+//! * buffered write: `i_rwsem`, exclusively → `invalidate_lock`, exclusively, for zeroes behind the old
+//!   end, and for what was reserved in vain → folio lock → map. Copying from the writer's memory may
+//!   fault, with none but `i_rwsem` held. The inode's times: `i_rwsem` → a handle.
+//! * store to a mapping: `mmap_lock` → the volume is not frozen → a handle, for the times, and that
+//!   given up, `invalidate_lock` → folio lock → waits for writeback → map.
+//! * writeback: folio lock → a handle → `loading` …; then a worker, with none of these: a handle →
+//!   `loading` …, `changing`.
+//! * direct write: `i_rwsem` → a handle → `loading` …; the same once the device has the data, in a worker
+//!   perhaps, without `i_rwsem`.
+//! * new sizes, `fallocate()`: `i_rwsem`, exclusively → direct I/O has ended → `invalidate_lock`,
+//!   exclusively → folio locks, writeback has ended, and those given up, a handle → `loading` ….
+//! * a handle → `loading` → `changing` → buffers.
+//!
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
 //!   the tree; `loading` → `listed` → `known`. Who changes the tree ([`Changing`]) has a handle of the
 //!   journal open, and holds `loading` over all that allocating and freeing blocks takes, until the
@@ -50,6 +64,9 @@
 //! * `i_rwsem` is outside `mmap_lock`, as reads that hold it fault on the reader's memory. So nothing
 //!   that a fault does may take `i_rwsem`: what keeps a page that a fault brings in from going is the
 //!   `invalidate_lock`.
+//! * A handle is open only where nobody waits for a folio, for writeback, or for direct I/O: all of these
+//!   end with a handle, of writeback that makes data of what it has written, and the journal has no
+//!   room for it until those that are open are stopped.
 //! * The map is asked under a folio lock. So what it allocates must not be waited for by way of
 //!   writing out, or giving up, folios of the same file.
 //!   `loading` is held over allocations, which are NOFS: a handle of the journal may be open when it is
@@ -72,6 +89,7 @@
 //! [`SuperBlock`]: crate::kernel::super_block::SuperBlock
 //! [`Inode`]: crate::kernel::inode::Inode
 //! [`InodeShared`]: crate::kernel::locks::InodeShared
+//! [`InodeExclusive`]: crate::kernel::locks::InodeExclusive
 //! [`InvalidateShared`]: crate::kernel::locks::InvalidateShared
 //! [`InvalidateExclusive`]: crate::kernel::locks::InvalidateExclusive
 //! [`folio::Locked`]: crate::kernel::folio::Locked

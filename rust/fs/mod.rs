@@ -33,6 +33,7 @@
 //! | [`iomap`] | the same, for reading and writing |
 //! | [`file`] | regular files, opened |
 //! | [`blocks`] | bytes of a file, as blocks |
+//! | [`delalloc`] | room for what is only in the page cache |
 //! | [`fault`] | stores to mappings |
 //! | [`writeback`] | data on their way to the device |
 //! | [`fsync`] | and there |
@@ -62,6 +63,7 @@ mod attr;
 mod balloc;
 mod blocks;
 mod dax;
+mod delalloc;
 mod dio;
 mod dir;
 mod evict;

@@ -14,6 +14,7 @@
 
 use super::{
     blocks,
+    delalloc,
     extents::{
         self,
         Steps, //
@@ -101,6 +102,12 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
         lock.pagecache_isize_extended(old, size)?;
     } else if size < old {
         pages.truncate_setsize(size)?;
+        if size == 0 {
+            inode.set_replaced();
+        }
+        let start = blocks::behind(inode, size)?;
+        let end = Lblk::END;
+        delalloc::release(inode, LblkRange { start, end });
     }
     if cuts {
         orphan::finish_cut(inode)?;
@@ -161,7 +168,7 @@ pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
     Ok(())
 }
 
-/// Frees the blocks of `lblks`.
+/// Frees the blocks of `lblks`, also such as are but reserved.
 ///
 /// # Errors
 ///
@@ -171,6 +178,9 @@ pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
 ///
 /// Sleeps. No handle is started. The page cache has nothing of these blocks, nor can it.
 pub(super) fn free(inode: &Inode, lblks: LblkRange) -> Result {
+    if !lblks.is_empty() {
+        delalloc::release(inode, lblks);
+    }
     let mut more = lblks.start < lblks.end;
     while more {
         let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;

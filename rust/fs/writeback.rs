@@ -2,7 +2,7 @@
 
 //! Data on their way to the device, and what the disk says of them.
 //!
-//! in the page cache, and blocks for it → written to the device → the blocks are the file's data, and
+//! in the page cache, and [room](delalloc) for it → blocks for it → written to the device → the blocks are the file's data, and
 //! the file is at least so large
 //!
 //! The disk does not know of data before the device has them: until then their blocks read as
@@ -11,6 +11,7 @@
 
 use super::{
     blocks,
+    delalloc,
     extents::{
         self,
         Steps, //
@@ -20,6 +21,7 @@ use super::{
         self,
         Operations, //
     },
+    map,
     transaction::Transaction,
     Inode,
     Stablefs,
@@ -43,7 +45,16 @@ impl WritebackOperations for Operations {
     }
 
     fn writeback_range(range: WritebackRange<'_, Self>) -> Result<Added> {
-        let mapping = iomap::find(range.inode(), range.pos())?;
+        let (inode, pos, len) = (range.inode(), range.pos(), range.len());
+        if range.cached() == Some(map::cookie(inode)) {
+            return range.map_as_before()?.add_to_ioend();
+        }
+        let mapping = iomap::find(inode, pos).inspect_err(|_| {
+            // The data are lost, as whoever waits for them is told.
+            if let Ok(lblks) = blocks::around(inode, pos, pos.saturating_add(len)) {
+                delalloc::release(inode, lblks);
+            }
+        })?;
         range.map(&mapping)?.add_to_ioend()
     }
 

@@ -76,13 +76,6 @@ impl<'a, T: FileSystemType> Writeback<'a, T> {
     pub(crate) fn inode(&self) -> &'a Inode<T> {
         self.inode
     }
-
-    /// Whether somebody waits until all of it is written.
-    pub(crate) fn is_sync(&self) -> bool {
-        // SAFETY: Valid by the type invariants.
-        let mode = unsafe { (*self.as_ptr()).sync_mode };
-        mode == bindings::writeback_sync_modes_WB_SYNC_ALL
-    }
 }
 
 /// Folios that somebody will probably want, as C's `struct readahead_control`.

@@ -50,14 +50,6 @@ impl ByteRange {
         })
     }
 
-    /// All bytes from `pos` on, if a file can have any.
-    pub(crate) fn from(pos: u64) -> Option<Self> {
-        Some(Self {
-            start: i64::try_from(pos).ok()?,
-            ..Self::ALL
-        })
-    }
-
     /// From C's, which names the last byte.
     ///
     /// # Errors
@@ -100,6 +92,16 @@ impl<T: FileSystemType> Inode<T> {
         let (start, last) = range.into_raw();
         // SAFETY: The pages are the inode's, valid by the type invariants.
         to_result(unsafe { bindings::filemap_write_and_wait_range(self.i_mapping(), start, last) })
+    }
+
+    /// Begins to write what is dirty in the page cache. Errors are left for those to see who wait.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn filemap_flush(&self) {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        let _ = unsafe { bindings::filemap_flush(self.i_mapping()) };
     }
 
     /// Waits until what the device is being given of `range` is with it; of errors others are told.
@@ -208,19 +210,5 @@ impl<T: FileSystemType> InvalidateExclusive<'_, T> {
         // SAFETY: Valid by the type invariants; the locks that C wants are held.
         unsafe { bindings::truncate_setsize(self.inode().as_ptr(), size) };
         Ok(())
-    }
-
-    /// Removes from the page cache, and from all mappings, what is there of `range`; a part of a
-    /// page becomes zeroes.
-    ///
-    /// # Context
-    ///
-    /// Sleeps, and locks folios. No handle of the journal may be open.
-    pub(crate) fn truncate_pagecache_range(&self, range: ByteRange) {
-        let (start, last) = range.into_raw();
-        // C takes -1 for all that there is, and adds to other numbers.
-        let last = if last == i64::MAX { -1 } else { last };
-        // SAFETY: Valid by the type invariants; the locks that C wants are held.
-        unsafe { bindings::truncate_pagecache_range(self.inode().as_ptr(), start, last) };
     }
 }

@@ -176,6 +176,10 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
 }
 
 fn replace(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, victim: &Victim<'_, Stablefs>) -> Result {
+    // As when a file is written anew; see its `release()`.
+    if old.inode.is_regular() {
+        old.inode.filemap_flush();
+    }
     let replaced = victim.inode();
     let found = lookup::named(new_dir, victim.name(), &replaced)?;
     if replaced.is_dir() && !entries::is_empty(&replaced)? {

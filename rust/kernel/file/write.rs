@@ -87,6 +87,13 @@ impl<T: FileSystemType> File<T> {
         mode & bindings::FMODE_WRITE != 0
     }
 
+    /// Whether what is done to the file has to reach the device before the system call returns.
+    pub(crate) fn is_dsync(&self) -> bool {
+        // SAFETY: Valid by the type invariants; C reads the flags without a lock, too.
+        let flags = unsafe { (&raw const (*self.as_ptr()).f_flags).read_volatile() };
+        flags & bindings::O_DSYNC != 0 || self.inode().is_sync()
+    }
+
     /// Writes what is dirty in the page cache, and waits until the device has it.
     ///
     /// # Errors

@@ -49,9 +49,6 @@ impl DirectFlags {
     pub(crate) const BOUNCE: Self = Self(bindings::IOMAP_DIO_BOUNCE);
     /// The call waits until the write has ended.
     pub(crate) const FORCE_WAIT: Self = Self(bindings::IOMAP_DIO_FORCE_WAIT);
-    /// Data are written over only: else `EAGAIN`. For writes of parts of blocks, which could
-    /// otherwise be given zeroes by two at a time.
-    pub(crate) const OVERWRITE_ONLY: Self = Self(bindings::IOMAP_DIO_OVERWRITE_ONLY);
 }
 
 impl BitOr for DirectFlags {

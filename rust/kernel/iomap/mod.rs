@@ -65,16 +65,10 @@ impl Flags {
     pub(crate) const NONE: Self = Self(0);
     /// To change what is there.
     pub(crate) const WRITE: Self = Self(bindings::IOMAP_WRITE);
-    /// To have zeroes there: a hole may stay one. Not with [`WRITE`](Self::WRITE).
-    #[expect(dead_code, reason = "used by writing, which comes next")]
-    pub(crate) const ZERO: Self = Self(bindings::IOMAP_ZERO);
     /// For a store to a mapping.
     pub(crate) const FAULT: Self = Self(bindings::IOMAP_FAULT);
     /// To leave out the page cache.
     pub(crate) const DIRECT: Self = Self(bindings::IOMAP_DIRECT);
-    /// To write over data only: `EAGAIN` if these are not written extents.
-    #[expect(dead_code, reason = "used by writing, which comes next")]
-    pub(crate) const OVERWRITE_ONLY: Self = Self(bindings::IOMAP_OVERWRITE_ONLY);
     /// By one who would rather be refused (`EAGAIN`) than wait.
     pub(crate) const NOWAIT: Self = Self(bindings::IOMAP_NOWAIT);
     /// For access to the memory that the data are in.

@@ -35,7 +35,7 @@ use core::marker::PhantomData;
 /// `struct iomap_write_ops`.
 pub(crate) trait WriteOperations: Operations {
     /// What is at `pos` for `len` bytes or fewer, after it has been reserved or allocated if there
-    /// was nothing: a hole is an answer only without [`Flags::WRITE`], to [`Flags::ZERO`].
+    /// was nothing: a hole is an answer only without [`Flags::WRITE`], to who wants zeroes.
     ///
     /// # Errors
     ///

@@ -124,12 +124,6 @@ impl<'a, T: FileSystemType> Write<'a, T> {
         self.has(bindings::IOCB_NOWAIT)
     }
 
-    /// Whether the caller waits until the write has ended.
-    pub(crate) fn is_sync(&self) -> bool {
-        // SAFETY: Valid by the type invariants; constant.
-        unsafe { (*self.iocb.as_ptr()).ki_complete }.is_none()
-    }
-
     fn has(&self, flag: u32) -> bool {
         // SAFETY: Valid by the type invariants.
         let flags = unsafe { (*self.iocb.as_ptr()).ki_flags };

@@ -16,7 +16,6 @@ use crate::{
 };
 use ::kernel::{
     error::to_result,
-    page::PAGE_SIZE,
     prelude::*,
     types::NotThreadSafe, //
 };
@@ -97,14 +96,6 @@ impl<'a, T: FileSystemType> WriteFault<'a, T> {
         self.file().inode()
     }
 
-    /// Where in the file the smallest page begins that is stored to.
-    pub(crate) fn pos(&self) -> u64 {
-        // SAFETY: Valid by the type invariants.
-        let pgoff = unsafe { (*self.0.as_ptr()).__bindgen_anon_1.pgoff };
-        // CAST: both are at most 64 bits; the position is one of the file's, less than 2^63.
-        (pgoff as u64).wrapping_mul(PAGE_SIZE as u64)
-    }
-
     /// Waits until the volume is not frozen, and keeps it from being frozen.
     ///
     /// # Context
@@ -160,16 +151,6 @@ impl<'a, T: FileSystemType> LockedWriteFault<'a, T> {
     /// The fault, for use within `rust/kernel`.
     pub(in crate::kernel) fn as_ptr(&self) -> *mut bindings::vm_fault {
         self.fault.0.as_ptr()
-    }
-
-    /// The inode.
-    pub(crate) fn inode(&self) -> &'a Inode<T> {
-        self.fault.inode()
-    }
-
-    /// Where in the file the smallest page begins that is stored to.
-    pub(crate) fn pos(&self) -> u64 {
-        self.fault.pos()
     }
 }
 

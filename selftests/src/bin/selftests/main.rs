@@ -9,12 +9,18 @@ mod dax_maps_a_block_once;
 mod dax_reads;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
+mod full_disk;
+mod handed_back_and_forth;
+mod large_directories;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
+mod random_file_operations;
+mod random_tree_operations;
 mod reads_what_ext4_wrote;
 mod replays_the_journal;
 mod survives_damaged_volumes;
+mod survives_power_cuts;
 
 use std::env;
 use std::path::Path;
@@ -39,6 +45,12 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::PROGRAM,
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
+    &random_file_operations::PROGRAM,
+    &random_tree_operations::PROGRAM,
+    &handed_back_and_forth::PROGRAM,
+    &large_directories::PROGRAM,
+    &full_disk::PROGRAM,
+    &survives_power_cuts::PROGRAM,
 ];
 
 fn main() -> ExitCode {
@@ -55,6 +67,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         None if args.len() == 3 && args[0] == child::OPTION => child::main(&args[1], &args[2]),
+        None if args.len() == 3 && args[0] == child::STORE => child::main_store(&args[1], &args[2]),
         None if args.len() == 3 && args[0] == walk::OPTION => walk::main(&args[1], &args[2]),
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");
