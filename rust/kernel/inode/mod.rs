@@ -18,10 +18,6 @@ mod new;
 mod operations;
 mod state;
 
-#[expect(
-    unused_imports,
-    reason = "used by the namespace's changes, which come next"
-)]
 pub(crate) use attr::{
     Iattr,
     Prepared, //
@@ -47,14 +43,7 @@ pub(crate) use operations::{
     Ops,
     RenameFlags, //
 };
-#[expect(
-    unused_imports,
-    reason = "used by the namespace's changes, which come next"
-)]
-pub(crate) use state::{
-    Attributes,
-    Flags, //
-};
+pub(crate) use state::Flags;
 
 use super::{
     super_block::SuperBlock,
