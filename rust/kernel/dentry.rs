@@ -11,8 +11,6 @@
 //!
 //! C header: [include/linux/dcache.h](srctree/include/linux/dcache.h)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     inode::{
         Inode,
@@ -236,52 +234,30 @@ impl<'a, T: FileSystemType> Victim<'a, T> {
 /// # Invariants
 ///
 /// The dentry is valid, has an inode, of a volume of type `T`, and this thread holds the `i_rwsem` of
-/// its directory exclusively, for `'a`; that of the inode as well, if `locked` is set.
-pub(crate) struct Moved<'a, T> {
-    dentry: NonNull<bindings::dentry>,
-    locked: bool,
-    _inode: PhantomData<&'a Inode<T>>,
-}
+/// its directory exclusively, for `'a`.
+pub(crate) struct Moved<'a, T>(NonNull<bindings::dentry>, PhantomData<&'a Inode<T>>);
 
 impl<'a, T: FileSystemType> Moved<'a, T> {
-    /// As `rename()` has it, from one directory to the same or `to_other` one.
-    ///
     /// # Safety
     ///
-    /// `dentry` has to be as the type wants it, for `'a`, its inode being locked by C's rule: all but
-    /// a directory that stays in the one it is in.
-    pub(super) unsafe fn from_raw(dentry: *mut bindings::dentry, to_other: bool) -> Self {
+    /// `dentry` has to be as the type wants it, for `'a`.
+    pub(super) unsafe fn from_raw(dentry: *mut bindings::dentry) -> Self {
         // SAFETY: Valid by the contract of this function.
         let dentry = unsafe { NonNull::new_unchecked(dentry) };
         // INVARIANT: By the contract of this function.
-        let mut this = Self {
-            dentry,
-            locked: false,
-            _inode: PhantomData,
-        };
-        // INVARIANT: By the contract of this function.
-        this.locked = to_other || !this.inode().is_dir();
-        this
+        Self(dentry, PhantomData)
     }
 
     /// The name.
     pub(crate) fn name(&self) -> &[u8] {
         // SAFETY: By the type invariants.
-        unsafe { name(self.dentry) }
+        unsafe { name(self.0) }
     }
 
-    /// The file that has it.
+    /// The file that has it. A directory that stays in the one it is in is not locked.
     pub(crate) fn inode(&self) -> &'a Inode<T> {
         // SAFETY: By the type invariants; the dentry has a reference.
-        unsafe { Inode::from_raw(bindings::d_inode(self.dentry.as_ptr())) }
-    }
-
-    /// The same, unless it is a directory that stays in the one it is in: that is not locked.
-    pub(crate) fn locked(&self) -> Option<Locked<'a, T>> {
-        self.locked.then(|| {
-            // SAFETY: By the type invariants.
-            unsafe { Locked::new(self.inode()) }
-        })
+        unsafe { Inode::from_raw(bindings::d_inode(self.0.as_ptr())) }
     }
 }
 

@@ -4,8 +4,6 @@
 //!
 //! C header: [include/linux/posix_acl.h](srctree/include/linux/posix_acl.h)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     inode::Locked,
     mnt_idmapping::Idmap,

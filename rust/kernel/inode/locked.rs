@@ -4,8 +4,6 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     Flags,
     Inode,

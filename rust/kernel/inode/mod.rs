@@ -18,10 +18,6 @@ mod new;
 mod operations;
 mod state;
 
-#[expect(
-    unused_imports,
-    reason = "used by the namespace's changes, which come next"
-)]
 pub(crate) use attr::{
     Iattr,
     Prepared, //
@@ -38,7 +34,6 @@ pub(crate) use locked::Locked;
 pub(crate) use new::{
     Created,
     NewParams,
-    Numbered,
     Tmpfile,
     Unnumbered, //
 };
@@ -48,14 +43,7 @@ pub(crate) use operations::{
     Ops,
     RenameFlags, //
 };
-#[expect(
-    unused_imports,
-    reason = "used by the namespace's changes, which come next"
-)]
-pub(crate) use state::{
-    Attributes,
-    Flags, //
-};
+pub(crate) use state::Flags;
 
 use super::{
     super_block::SuperBlock,

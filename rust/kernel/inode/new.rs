@@ -16,8 +16,6 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     kind::{
         fill,
@@ -144,12 +142,6 @@ pub(crate) struct Unnumbered<'a, T> {
 }
 
 impl<'a, T: FileSystemType> Unnumbered<'a, T> {
-    /// The access control lists that it inherits, which have to be written once it is
-    /// [`Created`].
-    pub(crate) fn acls(&self) -> &Initial {
-        &self.acls
-    }
-
     /// Gives it a number, which nobody else may have taken, and tells others that it is being made.
     ///
     /// # Errors

@@ -751,13 +751,12 @@ impl<U: Operations> OperationsTable<U> {
         new: *mut bindings::dentry,
         flags: c_uint,
     ) -> c_int {
-        let to_other = old_dir != new_dir;
         // SAFETY: By the contract of this function.
         let idmap = unsafe { Idmap::from_raw(idmap) };
         // SAFETY: By the contract of this function.
         let old_dir = unsafe { locked(old_dir) };
         // SAFETY: By the contract of this function.
-        let old = unsafe { Moved::from_raw(old, to_other) };
+        let old = unsafe { Moved::from_raw(old) };
         // SAFETY: By the contract of this function.
         let new_dir = unsafe { locked(new_dir) };
         // SAFETY: By the contract of this function.
@@ -770,7 +769,7 @@ impl<U: Operations> OperationsTable<U> {
             Target::Replaced(unsafe { Victim::from_raw(new) })
         } else {
             // SAFETY: By the contract of this function.
-            Target::Exchanged(unsafe { Moved::from_raw(new, to_other) })
+            Target::Exchanged(unsafe { Moved::from_raw(new) })
         };
         let flags = RenameFlags(flags & !bindings::RENAME_EXCHANGE);
         ret::int(U::rename(idmap, old_dir, old, new_dir, new, flags))

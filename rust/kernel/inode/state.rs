@@ -5,8 +5,6 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     Inode,
     Time, //
@@ -58,18 +56,6 @@ impl Flags {
         .filter_map(|(is_set, bit)| is_set.then_some(bit))
         .fold(0, |bits, bit| bits | bit)
     }
-
-    pub(super) fn from_bits(bits: u32) -> Self {
-        let has = |bit| bits & bit != 0;
-        Self {
-            sync: has(bindings::S_SYNC),
-            append: has(bindings::S_APPEND),
-            immutable: has(bindings::S_IMMUTABLE),
-            noatime: has(bindings::S_NOATIME),
-            dirsync: has(bindings::S_DIRSYNC),
-            dax: has(bindings::S_DAX),
-        }
-    }
 }
 
 /// What the VFS keeps of an inode that the disk has, too.
@@ -93,12 +79,8 @@ pub(crate) struct Attributes {
     pub(crate) mtime: Time,
     /// When it was changed last.
     pub(crate) ctime: Time,
-    /// What tells it from others that had its number before.
-    pub(crate) generation: u32,
     /// How often it was changed.
     pub(crate) version: u64,
-    /// What its flags mean to the VFS.
-    pub(crate) flags: Flags,
 }
 
 impl Time {
@@ -139,11 +121,8 @@ impl<T: FileSystemType> Inode<T> {
             atime: Time::from_timespec64(atime),
             mtime: Time::from_timespec64(mtime),
             ctime: Time::from_timespec64(ctime),
-            // SAFETY: As above; it is set before others see the inode, and by `chattr -v` at most.
-            generation: unsafe { (&raw const (*inode).i_generation).read_volatile() },
             // SAFETY: As above.
             version: unsafe { bindings::inode_peek_iversion(inode) },
-            flags: self.i_flags(),
         }
     }
 
@@ -151,12 +130,6 @@ impl<T: FileSystemType> Inode<T> {
     pub(crate) fn nlink(&self) -> u32 {
         // SAFETY: Valid by the type invariants; C reads the number without a lock, too.
         unsafe { (&raw const (*self.as_ptr()).__bindgen_anon_1.i_nlink).read_volatile() }
-    }
-
-    /// What its flags mean to the VFS.
-    pub(crate) fn i_flags(&self) -> Flags {
-        // SAFETY: Valid by the type invariants; C reads the flags without a lock, too.
-        Flags::from_bits(unsafe { (&raw const (*self.as_ptr()).i_flags).read_volatile() })
     }
 
     /// Whether a change of it has to be on the disk before the system call returns, because of a
@@ -197,20 +170,5 @@ impl<T: FileSystemType> Inode<T> {
     pub(crate) fn inode_inc_iversion(&self) {
         // SAFETY: Valid by the type invariants; the count is an atomic one.
         unsafe { bindings::inode_inc_iversion(self.as_ptr()) };
-    }
-
-    /// Has `dirty_inode()` called, and what it leaves to do written back later.
-    ///
-    /// # Context
-    ///
-    /// As `dirty_inode()` of the filesystem, which it calls.
-    pub(crate) fn mark_inode_dirty(&self) {
-        // CAST: some of the lowest bits.
-        const I_DIRTY: c_int = (bindings::inode_state_flags_enum_I_DIRTY_SYNC
-            | bindings::inode_state_flags_enum_I_DIRTY_DATASYNC
-            | bindings::inode_state_flags_enum_I_DIRTY_PAGES)
-            as c_int;
-        // SAFETY: Valid by the type invariants.
-        unsafe { bindings::__mark_inode_dirty(self.as_ptr(), I_DIRTY) };
     }
 }
