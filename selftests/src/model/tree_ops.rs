@@ -375,7 +375,11 @@ impl Tree {
             match (moves_dir, onto_dir) {
                 (true, false) => reasons.push(Errno::NOTDIR),
                 (false, true) => reasons.push(Errno::ISDIR),
-                (true, true) if self.names(new).next().is_some() => reasons.push(Errno::NOTEMPTY),
+                (true, true) if self.names(new).next().is_some() => {
+                    reasons.push(Errno::NOTEMPTY);
+                    // POSIX allows both.
+                    reasons.extend((self.fstyp == Fstyp::Xfs).then_some(Errno::EXIST));
+                }
                 _ => {}
             }
         }
