@@ -38,9 +38,7 @@ pub fn make_small(fstyp: Fstyp, dev: &Path, block: u32, mib: u32) -> Result<()> 
     /// The least that mkfs.xfs makes.
     const XFS_MIB: u32 = 300;
     match fstyp {
-        Fstyp::Stablefs | Fstyp::Ext4 => {
-            make(dev, &["-b", &block.to_string()], &format!("{mib}M"))
-        }
+        Fstyp::Stablefs | Fstyp::Ext4 => make(dev, &["-b", &block.to_string()], &format!("{mib}M")),
         Fstyp::Xfs => {
             let mut mkfs = Command::new("mkfs.xfs");
             mkfs.args(["-q", "-f", "-K", "-b", &format!("size={block}")])

@@ -227,7 +227,9 @@ impl Task {
                 return Ok(Some(Durable::Data(id)));
             }
             21 => {
-                File::open(dir)?.sync_all().context("fsync of a directory")?;
+                File::open(dir)?
+                    .sync_all()
+                    .context("fsync of a directory")?;
                 return Ok(Some(Durable::Names));
             }
             _ => {
@@ -352,7 +354,9 @@ impl Task {
         }
         for (name, story) in &self.names {
             // What was fsynced has the name that it had then, or whatever was made of it later.
-            let named = |(&id, &step): (&u32, &u32)| Some(step).filter(|&step| story.at(step) == Some(Some(id)));
+            let named = |(&id, &step): (&u32, &u32)| {
+                Some(step).filter(|&step| story.at(step) == Some(Some(id)))
+            };
             let step = marks.files.iter().filter_map(named).max();
             let step = step.unwrap_or(0).max(marks.names);
             let possible: Vec<Option<u32>> = story.possible(step).collect();
@@ -466,7 +470,13 @@ mod tests {
 
     #[test]
     fn marks_are_those_of_the_task() {
-        let marks = ["1.file.5.9", "2.names.0.4", "1.data.6.10", "1.all.0.3", "other"];
+        let marks = [
+            "1.file.5.9",
+            "2.names.0.4",
+            "1.data.6.10",
+            "1.all.0.3",
+            "other",
+        ];
         let marks = Marks::of(1, marks.into_iter()).unwrap();
         assert_eq!((marks.names, marks.data(5), marks.data(6)), (3, 9, 10));
         assert_eq!((marks.data(7), marks.files.len()), (3, 1));
@@ -484,7 +494,11 @@ mod tests {
         task.check(&root, &all).unwrap();
         task.check(&root, &none).unwrap();
         let id = |name: &String| task.names[name].last().flatten();
-        let (name, id) = task.names.keys().find_map(|name| Some((name, id(name)?))).unwrap();
+        let (name, id) = task
+            .names
+            .keys()
+            .find_map(|name| Some((name, id(name)?)))
+            .unwrap();
         let path = dir.join(name);
         let content = fs::read(&path).unwrap();
         assert!(!content.is_empty());

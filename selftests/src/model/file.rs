@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::fs::{
-    copy_file_range, fadvise, fallocate, openat, seek, statx, Advice, AtFlags, FallocateFlags, Mode,
-    OFlags, SeekFrom, StatxFlags, CWD,
+    copy_file_range, fadvise, fallocate, openat, seek, statx, Advice, AtFlags, FallocateFlags,
+    Mode, OFlags, SeekFrom, StatxFlags, CWD,
 };
 use rustix::io::{pwritev2, Errno, ReadWriteFlags};
 
@@ -517,7 +517,10 @@ impl File {
             };
             ensure!(pos <= data && data <= end, "SEEK_DATA {pos:#x}: {data:#x}");
             let hole = &self.content[(pos - self.base) as usize..(data - self.base) as usize];
-            if hole.chunks(ZEROES.len()).any(|part| *part != ZEROES[..part.len()]) {
+            if hole
+                .chunks(ZEROES.len())
+                .any(|part| *part != ZEROES[..part.len()])
+            {
                 let n = hole.iter().take_while(|&&byte| byte == 0).count() as u64;
                 let n = pos - self.base + n;
                 bail!("a hole is said to be at {n:#x}, where data was written");

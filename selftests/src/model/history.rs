@@ -26,7 +26,8 @@ impl History {
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
-        self.last.push_back(format!("{}: {}", self.done, what.into()));
+        self.last
+            .push_back(format!("{}: {}", self.done, what.into()));
     }
 
     /// Adds to the last one how it came out.

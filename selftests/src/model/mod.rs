@@ -18,4 +18,3 @@ pub use durable::{stale, Marks, Task};
 pub use file::{File, Start};
 pub use tree::Tree;
 pub use unruly::unruly;
-

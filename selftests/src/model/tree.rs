@@ -213,8 +213,9 @@ impl Tree {
                 None => names.remove(&slot.name),
             };
         }
-        if let Some(Kind::Dir { parent, .. }) =
-            id.and_then(|id| self.nodes.get_mut(&id)).map(|node| &mut node.kind)
+        if let Some(Kind::Dir { parent, .. }) = id
+            .and_then(|id| self.nodes.get_mut(&id))
+            .map(|node| &mut node.kind)
         {
             *parent = slot.dir;
         }

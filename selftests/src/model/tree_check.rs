@@ -92,9 +92,8 @@ impl Check<'_> {
 
     fn same<T: PartialEq + std::fmt::Debug>(&mut self, path: &str, what: &str, want: T, found: T) {
         if want != found {
-            self.complaints.push(format!(
-                "{path}: {what} is {found:?} instead of {want:?}"
-            ));
+            self.complaints
+                .push(format!("{path}: {what} is {found:?} instead of {want:?}"));
         }
     }
 

@@ -11,8 +11,8 @@ use std::path::Path;
 use anyhow::{bail, ensure, Context, Result};
 use rustix::fs::{
     chmod, chownat, linkat, lremovexattr, lsetxattr, mkdir, mknodat, openat, renameat_with, rmdir,
-    symlink, syncfs, unlink, utimensat, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timespec,
-    Timestamps, Uid, XattrFlags, CWD,
+    symlink, syncfs, unlink, utimensat, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags,
+    Timespec, Timestamps, Uid, XattrFlags, CWD,
 };
 use rustix::io::Errno;
 
@@ -75,12 +75,16 @@ impl Tree {
     /// Compares what came of an operation with what must come of it: success if there is no reason to the contrary,
     /// otherwise one of them. Says whether it was done.
     fn outcome<T>(&mut self, reasons: &[Errno], found: Result<T, Errno>) -> Result<Option<T>> {
-        let shown = found.as_ref().map_or_else(Errno::to_string, |_| "ok".into());
+        let shown = found
+            .as_ref()
+            .map_or_else(Errno::to_string, |_| "ok".into());
         self.history.outcome(&shown);
         match found {
             Ok(value) if reasons.is_empty() => Ok(Some(value)),
             Err(errno) if reasons.contains(&errno) => Ok(None),
-            _ => bail!("this came to: {shown}; want one of {reasons:?}, or success if that is empty"),
+            _ => {
+                bail!("this came to: {shown}; want one of {reasons:?}, or success if that is empty")
+            }
         }
     }
 
@@ -369,13 +373,21 @@ impl Tree {
         }
         let onto_dir = self.node(new)?.kind.is_dir();
         if onto_dir && self.is_within(from.dir, new) {
-            reasons.push(if exchange { Errno::INVAL } else { Errno::NOTEMPTY });
+            reasons.push(if exchange {
+                Errno::INVAL
+            } else {
+                Errno::NOTEMPTY
+            });
         }
         if old != new && !exchange {
             match (moves_dir, onto_dir) {
                 (true, false) => reasons.push(Errno::NOTDIR),
                 (false, true) => reasons.push(Errno::ISDIR),
-                (true, true) if self.names(new).next().is_some() => reasons.push(Errno::NOTEMPTY),
+                (true, true) if self.names(new).next().is_some() => {
+                    reasons.push(Errno::NOTEMPTY);
+                    // POSIX allows both.
+                    reasons.extend((self.fstyp == Fstyp::Xfs).then_some(Errno::EXIST));
+                }
                 _ => {}
             }
         }
@@ -560,8 +572,10 @@ impl Tree {
         // All that an inode with room for it holds: 1901 to 2446.
         let seconds = self.random.below((4 << 32) - 1) as i64 - (1 << 31);
         let nanoseconds = self.random.below(1_000_000_000) as i64;
-        self.history
-            .add(format!("utimes {seconds}.{nanoseconds} {}", self.show(&slot)));
+        self.history.add(format!(
+            "utimes {seconds}.{nanoseconds} {}",
+            self.show(&slot)
+        ));
         let time = Timespec {
             tv_sec: seconds,
             tv_nsec: nanoseconds as _,
@@ -626,9 +640,13 @@ impl Tree {
         }
         /// Of an entry in a block; and what a value may take besides.
         const HEAD: usize = 20;
-        let held: usize = self.node(id)?.all_xattrs().iter().fold(0, |sum, (name, value)| {
-            sum + HEAD + name.len() + value.len()
-        });
+        let held: usize = self
+            .node(id)?
+            .all_xattrs()
+            .iter()
+            .fold(0, |sum, (name, value)| {
+                sum + HEAD + name.len() + value.len()
+            });
         self.history.outcome("no room");
         ensure!(
             held + len + HEAD > self.block * 3 / 4,

@@ -34,13 +34,25 @@ pub(crate) const PROGRAM: Program = Program {
     },
     cases: &[
         Case::new("write", |env| filled(env, &["-b", "4096"], write)),
-        Case::new("write_in_blocks_of_1_kib", |env| filled(env, &["-b", "1024"], write)),
-        Case::new("write_into_holes", |env| filled(env, &["-b", "1024"], write_into_holes)),
-        Case::new("write_by_four_at_once", |env| filled(env, &["-b", "4096"], write_by_four)),
-        Case::new("store_to_a_mapping", |env| filled(env, &["-b", "4096"], store)),
+        Case::new("write_in_blocks_of_1_kib", |env| {
+            filled(env, &["-b", "1024"], write)
+        }),
+        Case::new("write_into_holes", |env| {
+            filled(env, &["-b", "1024"], write_into_holes)
+        }),
+        Case::new("write_by_four_at_once", |env| {
+            filled(env, &["-b", "4096"], write_by_four)
+        }),
+        Case::new("store_to_a_mapping", |env| {
+            filled(env, &["-b", "4096"], store)
+        }),
         Case::new("fallocate", |env| filled(env, &["-b", "4096"], allocate)),
-        Case::new("names_and_attributes", |env| filled(env, &["-b", "1024"], names)),
-        Case::new("out_of_inodes", |env| filled(env, &["-b", "4096", "-N", "400"], inodes)),
+        Case::new("names_and_attributes", |env| {
+            filled(env, &["-b", "1024"], names)
+        }),
+        Case::new("out_of_inodes", |env| {
+            filled(env, &["-b", "4096", "-N", "400"], inodes)
+        }),
     ],
 };
 
@@ -109,7 +121,9 @@ fn see(kept: &[Kept], root: &Path) -> Result<()> {
 fn create(root: &Path, name: &str) -> Result<File> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create_new(true);
-    options.open(root.join(name)).with_context(|| name.to_owned())
+    options
+        .open(root.join(name))
+        .with_context(|| name.to_owned())
 }
 
 fn is_no_space(error: &io::Error) -> bool {
@@ -161,7 +175,8 @@ fn write(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
     let left = left.f_bavail * left.f_bsize;
     ensure!(left < 1 << 20, "the disk is not full, it has {left} bytes");
     // Over what is there, room is needed for nothing.
-    file.write_all_at(&kept[0].bytes(), kept[0].pos).context("overwrite")?;
+    file.write_all_at(&kept[0].bytes(), kept[0].pos)
+        .context("overwrite")?;
     file.sync_all().context("fsync of what is overwritten")?;
 
     // What is given back can be used: all of it, without a remount.
@@ -355,6 +370,9 @@ fn inodes(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
         fs::remove_dir(root.join(format!("first {number}")))?;
     }
     let (freed, again) = (made / 2, make("again")?);
-    ensure!(again == freed, "{freed} inodes were given back, {again} taken");
+    ensure!(
+        again == freed,
+        "{freed} inodes were given back, {again} taken"
+    );
     Ok(vec![piece])
 }

@@ -57,7 +57,8 @@ fn tries(env: &Env, block: u32) -> Result<()> {
 }
 
 fn take_turn(fstyp: Fstyp, dev: &Path, tree: &mut Tree, file: &mut File) -> Result<()> {
-    let mounted = Mounted::new(fstyp, dev, "noinit_itable").or_else(|_| Mounted::new(fstyp, dev, ""))?;
+    let mounted =
+        Mounted::new(fstyp, dev, "noinit_itable").or_else(|_| Mounted::new(fstyp, dev, ""))?;
     tree.hand_to(fstyp);
     let done = file
         .open(mounted.dir())

@@ -36,9 +36,15 @@ pub(crate) const PROGRAM: Program = Program {
         only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
     },
     cases: &[
-        Case::new("one_block_becomes_a_tree", |env| grows(env, 4096, SHORT, 1_500, 0)),
-        Case::new("short_names_in_blocks_of_1_kib", |env| grows(env, 1024, SHORT, 9_000, 1)),
-        Case::new("long_names_in_blocks_of_1_kib", |env| grows(env, 1024, LONG, 1_500, 1)),
+        Case::new("one_block_becomes_a_tree", |env| {
+            grows(env, 4096, SHORT, 1_500, 0)
+        }),
+        Case::new("short_names_in_blocks_of_1_kib", |env| {
+            grows(env, 1024, SHORT, 9_000, 1)
+        }),
+        Case::new("long_names_in_blocks_of_1_kib", |env| {
+            grows(env, 1024, LONG, 1_500, 1)
+        }),
         Case::new("without_trees", |env| {
             let options = ["-b", "1024", "-O", "^dir_index"];
             tries(env, &options, SHORT, 300, None)
@@ -265,7 +271,8 @@ fn shown(name: &OsStr) -> String {
 fn see(env: &Env, fstyp: Fstyp, dir: &mut Large) -> Result<()> {
     let mounted = Mounted::new(fstyp, env.dev()?, "ro")?;
     dir.open(mounted.dir())?;
-    dir.check(mounted.dir()).with_context(|| format!("as {fstyp} sees it"))?;
+    dir.check(mounted.dir())
+        .with_context(|| format!("as {fstyp} sees it"))?;
     mounted.unmount()
 }
 
@@ -350,9 +357,13 @@ fn full_tree(env: &Env) -> Result<()> {
     let mut dir = Large::new(&mut random, LONG);
     dir.open(mounted.dir())?;
     let refused = (0..).step_by(500).take_while(|&made| made < MANY);
-    let refused = refused.map(|_| dir.grow(&mut random, 500)).find_map(Result::err);
+    let refused = refused
+        .map(|_| dir.grow(&mut random, 500))
+        .find_map(Result::err);
     let refused = refused.context("all names found room")?;
-    let errno = refused.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    let errno = refused
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
     ensure!(errno == Some(Errno::NOSPC.raw_os_error()), "{refused:#}");
     say(&format!("{refused:#}"));
     dir.check(mounted.dir())?;

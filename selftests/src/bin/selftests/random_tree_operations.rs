@@ -67,7 +67,10 @@ fn tries(env: &Env, block: u32, tasks: u64) -> Result<()> {
     }
     let unknown: u64 = trees.iter().map(Tree::unknown_renames).sum();
     if unknown > 0 {
-        say(&format!("{unknown} renames are of a form that {} does not know", env.fstyp));
+        say(&format!(
+            "{unknown} renames are of a form that {} does not know",
+            env.fstyp
+        ));
     }
     Ok(())
 }

@@ -89,7 +89,9 @@ fn work(env: &Env, tasks: &mut [Task]) -> Result<WriteLog> {
             })
             .collect();
         let ended: Vec<_> = started.into_iter().map(|task| task.join()).collect();
-        ended.into_iter().try_for_each(|ended| ended.map_err(|_| anyhow!("panicked"))?)
+        ended
+            .into_iter()
+            .try_for_each(|ended| ended.map_err(|_| anyhow!("panicked"))?)
     });
     done?;
     mounted.unmount()?;
@@ -157,7 +159,13 @@ fn recover(env: &Env, state: &[u8], log: &WriteLog, point: usize, tasks: &[Task]
     Ok(())
 }
 
-fn recover_one(fstyp: Fstyp, dev: &Path, log: &WriteLog, point: usize, tasks: &[Task]) -> Result<()> {
+fn recover_one(
+    fstyp: Fstyp,
+    dev: &Path,
+    log: &WriteLog,
+    point: usize,
+    tasks: &[Task],
+) -> Result<()> {
     let mounted = Mounted::new(fstyp, dev, "")?;
     for (number, task) in (1..).zip(tasks) {
         task.check(mounted.dir(), &Marks::of(number, log.marks(point))?)?;
