@@ -82,10 +82,12 @@ pub(super) fn free_credits(sb: &SuperBlock, n: Blocks) -> Credits {
     let groups = beyond
         .div_ceil(volume.blocks_per_group().get().into())
         .saturating_add(1);
-    let per_block = volume.block_size().bytes().get() / u32::from(volume.desc_size()).max(1);
-    let descriptors = groups
+    // OVERFLOW: groups of the volume.
+    let descriptors_len = groups
         .saturating_sub(1)
-        .div_ceil(u64::from(per_block).max(1))
+        .saturating_mul(volume.desc_size().into());
+    let descriptors = descriptors_len
+        .div_ceil(volume.block_size().bytes().get().into())
         .saturating_add(1);
     Credits::blocks(u32::try_from(groups.saturating_add(descriptors)).unwrap_or(u32::MAX))
 }
@@ -125,9 +127,17 @@ pub(super) fn reserve(sb: &SuperBlock, n: Blocks) -> Result {
 ///
 /// Sleeps. No handle is started.
 pub(super) fn make_room(sb: &SuperBlock) -> bool {
-    let is_some_freed = sb.volume().allocator().freed() > Blocks(0);
-    let journal = sb.journal().filter(|_| is_some_freed);
-    journal.is_some_and(|journal| journal.sync(true).is_ok())
+    let allocator = sb.volume().allocator();
+    let is_some_freed = allocator.freed() > Blocks(0);
+    let Some(journal) = sb.journal().filter(|_| is_some_freed) else {
+        return false;
+    };
+    if journal.sync(true).is_err() {
+        return false;
+    }
+    // The thread that commits may not have come to it.
+    allocator.commit(journal.commit_sequence().get());
+    true
 }
 
 /// Gives back reserved blocks that are not needed.
@@ -235,14 +245,14 @@ impl Taking<'_> {
 
     /// Takes blocks of the window of the file, or searches for others, and a window behind them.
     fn grow(&self, want: &Want, window: &mut Window) -> Result<PblkRange> {
-        if let Some(blocks) = self.from_window(want, window)? {
+        if let Some(blocks) = self.of_window(want, window)? {
             return Ok(blocks);
         }
         close(self.transaction.sb(), self.ino, core::mem::take(window));
         self.search(want, Some(window))
     }
 
-    fn from_window(&self, want: &Want, window: &mut Window) -> Result<Option<PblkRange>> {
+    fn of_window(&self, want: &Want, window: &mut Window) -> Result<Option<PblkRange>> {
         let place = window.pblk().and_then(|pblk| self.geometry.place(pblk));
         let (Some(goal), Some(place)) = (want.goal, place) else {
             return Ok(None);
@@ -335,10 +345,11 @@ impl Taking<'_> {
                 ));
             }
             let run = geometry.run(number, blocks);
-            let usage = usage::without_blocks(&change.descriptor().usage(), run.len());
-            let (Some(usage), Ok(())) = (usage, bitmap.set(run)) else {
-                return Err(transaction::bug(sb, at, "blocks that cannot be taken"));
-            };
+            let usage = usage::without_blocks(&change.descriptor().usage(), run.len())
+                .ok_or_else(|| change.misfit(at, format_args!("fewer blocks are free")))?;
+            bitmap
+                .set(run)
+                .map_err(|_| transaction::bug(sb, at, "blocks that cannot be taken"))?;
             change.finish(&usage, Some(edit), None)?;
             group.update(&usage);
             Ok(Some(blocks))
@@ -438,7 +449,7 @@ fn free_in(transaction: &Transaction<'_>, ino: Ino, blocks: PblkRange, freeing: 
         }
         let around = bitmap.around(run);
         let usage = usage::with_blocks(&change.descriptor().usage(), run.len())
-            .ok_or_else(|| transaction::bug(sb, at, "blocks that cannot be freed"))?;
+            .ok_or_else(|| change.misfit(at, format_args!("fewer blocks are in use")))?;
         change.finish(&usage, Some(edit), None)?;
         let noted = match freeing {
             Freeing::Freed { tid, spare } => group.freed(&usage, blocks, around, tid.get(), spare),

@@ -6,8 +6,8 @@
 //! hole → reserved, in the file's map and of the room that the volume has → allocated, by writeback, or
 //! by one who leaves out the page cache; or a hole again, for data that are cut off
 //!
-//! The numbers of both, and that of the inode, are changed with `loading` of the map held whenever
-//! something stops being reserved: so who allocates what is reserved finds it so to the end.
+//! What is reserved stops being so with `loading` of the map held: so who allocates it finds it
+//! reserved to the end.
 
 use super::{
     balloc,
@@ -59,8 +59,6 @@ pub(super) fn reserve(inode: &Inode, lblks: LblkRange) -> Result<Reserved> {
 ///
 /// Sleeps. Folios of the file may be locked; no handle is started.
 pub(super) fn release(inode: &Inode, lblks: LblkRange) {
-    // Without memory for it nobody can allocate either.
-    let _changing = map::change(inode);
     let released = map::release(inode, lblks);
     inode.uncount_reserved(released);
     balloc::cancel(inode.sb(), released);

@@ -69,6 +69,7 @@ use ::kernel::{
     prelude::*,
     sync::Arc, //
 };
+use core::num::NonZeroU64;
 
 /// Blocks of descriptors that are asked of the device before they are needed.
 const READAHEAD: u64 = 128;
@@ -160,7 +161,7 @@ pub(super) fn kept(volume: &Superblock) -> Kept {
     /// Of those others, at most.
     const MAX_ESSENTIAL: u64 = 4096;
 
-    let clusters = volume.blocks_count().0 / u64::from(volume.blocks_per_cluster().get()).max(1);
+    let clusters = volume.blocks_count().0 / NonZeroU64::from(volume.blocks_per_cluster());
     let has_extents = volume.features().incompat.contains(Incompat::EXTENTS);
     Kept {
         root: volume.settings().reserved_blocks(),

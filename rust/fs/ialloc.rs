@@ -118,10 +118,11 @@ fn take(
         None
     };
     let is_dir = kind != Kind::Other;
-    let usage = usage::without_inode(geometry, &descriptor.usage(), ino, is_dir);
-    let (Some(usage), Ok(())) = (usage, bitmap.set(one(bit))) else {
-        return Err(transaction::bug(sb, at, "an inode that cannot be taken"));
-    };
+    let usage = usage::without_inode(geometry, &descriptor.usage(), ino, is_dir)
+        .ok_or_else(|| change.misfit(at, format_args!("fewer inodes are free")))?;
+    bitmap
+        .set(one(bit))
+        .map_err(|_| transaction::bug(sb, at, "an inode that cannot be taken"))?;
     change.finish(&usage, blocks, Some(inodes))?;
     if let Some(blank) = blank {
         blank
@@ -171,13 +172,8 @@ pub(super) fn free_inode(transaction: &Transaction<'_>, ino: Ino, was_dir: bool)
             let what = format_args!("the inode is to be freed, and is free");
             return Err(metadata::corrupt(sb, at, what));
         }
-        let usage = usage::with_inode(&change.descriptor().usage(), was_dir).ok_or_else(|| {
-            metadata::corrupt(
-                sb,
-                at,
-                format_args!("a directory is freed, and there are none"),
-            )
-        })?;
+        let usage = usage::with_inode(&change.descriptor().usage(), was_dir)
+            .ok_or_else(|| change.misfit(at, format_args!("fewer inodes are in use")))?;
         change.finish(&usage, None, Some(inodes))?;
         group.count_inode(&usage, false, was_dir);
         Ok(())

@@ -35,3 +35,4 @@ pub mod splat;
 pub mod superblock;
 pub mod volume;
 pub mod walk;
+pub mod write_log;

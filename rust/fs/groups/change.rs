@@ -33,10 +33,12 @@ use crate::{
             Usage, //
         },
         GroupNumber,
-        Ino, //
+        Ino,
+        RoCompat, //
     },
 };
 use ::kernel::prelude::*;
+use core::fmt;
 
 /// The descriptor of a group, and one of its bitmaps.
 pub(in crate::fs) const CREDITS: Credits = Credits::blocks(2);
@@ -124,7 +126,7 @@ impl<'t> Change<'t> {
             bitmap.initialise(zones.map(|blocks| self.geometry.run(group, blocks)));
         }
         let free = self.descriptor.free_clusters();
-        self.check_count(at, "blocks", bitmap.count_clear(), free)?;
+        self.check_count(at, "blocks", is_new, || bitmap.count_clear(), free)?;
         Ok(edit)
     }
 
@@ -149,22 +151,42 @@ impl<'t> Change<'t> {
             bitmap.initialise(core::iter::empty());
         }
         let free = self.descriptor.free_inodes();
-        self.check_count(at, "inodes", bitmap.count_clear(), free)?;
+        self.check_count(at, "inodes", is_new, || bitmap.count_clear(), free)?;
         Ok(edit)
     }
 
-    fn check_count(&self, at: At, what: &str, clear: u32, free: u32) -> Result {
+    /// Checks that bitmap and descriptor fit together, of which, unless one of them is computed, the
+    /// checksums tell; counting takes longer than those.
+    fn check_count(
+        &self,
+        at: At,
+        what: &str,
+        is_new: bool,
+        count: impl FnOnce() -> u32,
+        free: u32,
+    ) -> Result {
+        let features = self.geometry.volume().features();
+        if features.ro_compat.contains(RoCompat::METADATA_CSUM) && !is_new {
+            return Ok(());
+        }
+        let clear = count();
         if clear == free {
             return Ok(());
         }
+        Err(self.misfit(
+            at,
+            format_args!("the bitmap has {clear} free {what}, not {free}"),
+        ))
+    }
+
+    /// Reports that bitmap and descriptor do not fit together.
+    pub(in crate::fs) fn misfit(&self, at: At, what: fmt::Arguments<'_>) -> Error {
         let group = self.descriptor.group().get();
-        Err(metadata::corrupt(
+        metadata::corrupt(
             self.transaction.sb(),
             at,
-            format_args!(
-                "the bitmap of group {group} has {clear} free {what}, its descriptor {free}"
-            ),
-        ))
+            format_args!("descriptor of group {group}: {what}"),
+        )
     }
 
     /// Has the group be as `usage` and the bitmaps say, those that are given.

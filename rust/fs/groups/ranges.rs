@@ -81,5 +81,5 @@ impl Ranges for HeldTree {
 ///
 /// `ENOMEM`.
 pub(in crate::fs) fn spare() -> Result<Spare> {
-    Ok(RBTreeNodeReservation::new(GFP_KERNEL)?)
+    RBTreeNodeReservation::new(GFP_KERNEL)
 }

@@ -32,7 +32,7 @@ use super::{
         },
         xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
     },
-    entries, link, whole,
+    entries, link, whole, with_room,
 };
 use crate::{
     allocation,
@@ -277,20 +277,23 @@ pub(super) fn named<'a>(
     if matches!(what, What::Directory) {
         link::check_room(&dir)?;
     }
-    let Draft {
-        fields,
-        kind,
-        params,
-    } = Draft::new(&dir, what)?;
-    let new = sb.new_inode(idmap, &dir, kind, permissions)?;
-    let credits = CREDITS + what.credits() + entries::add_credits(&dir);
-    let mut transaction = Transaction::start(sb, credits)?;
-    if dir.is_dirsync() {
-        transaction.set_sync();
-    }
-    let created = make(&transaction, &dir, dentry.name(), new, fields, &params)?;
-    let done = give_name(&transaction, dir, &created, &dentry, what);
-    end(transaction, &created, done)?;
+    let created = with_room(sb, || {
+        let Draft {
+            fields,
+            kind,
+            params,
+        } = Draft::new(&dir, what)?;
+        let new = sb.new_inode(idmap, &dir, kind, permissions)?;
+        let credits = CREDITS + what.credits() + entries::add_credits(&dir);
+        let mut transaction = Transaction::start(sb, credits)?;
+        if dir.is_dirsync() {
+            transaction.set_sync();
+        }
+        let created = make(&transaction, &dir, dentry.name(), new, fields, &params)?;
+        let done = give_name(&transaction, dir, &created, &dentry, what);
+        end(transaction, &created, done)?;
+        Ok(created)
+    })?;
     created.d_instantiate_new(dentry)
 }
 

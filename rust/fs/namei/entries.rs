@@ -95,7 +95,7 @@ pub(super) fn add_credits(dir: &Inode) -> Credits {
 /// What [`remove`] or [`replace`] changes, and [`finish`] afterwards.
 pub(super) const CREDITS: Credits = Credits::blocks(2);
 
-/// A directory whose blocks have changed, and whose inode is to follow.
+/// A directory whose blocks have changed, and whose inode is to follow before the blocks are looked at.
 #[must_use]
 pub(super) struct Changed {
     is_indexed: bool,

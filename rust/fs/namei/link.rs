@@ -16,7 +16,7 @@ use super::{
         Inode, Stablefs,
     },
     create::has_project,
-    entries, lookup, whole,
+    entries, lookup, whole, with_room,
 };
 use crate::{
     kernel::{
@@ -52,6 +52,11 @@ pub(super) fn link<'a>(
         return Err(errno::emlink());
     }
     check_project(&dir, &inode)?;
+    with_room(dir.inode().sb(), || add(inode, dir, dentry.name()))?;
+    dentry.d_instantiate(ARef::from(inode.inode()))
+}
+
+fn add(inode: Locked<'_, Stablefs>, dir: Locked<'_, Stablefs>, name: &[u8]) -> Result {
     let credits = entries::add_credits(&dir) + inode::CREDITS + orphan::CREDITS;
     let mut transaction = Transaction::start(dir.inode().sb(), credits)?;
     if dir.is_dirsync() {
@@ -61,7 +66,7 @@ pub(super) fn link<'a>(
     let entry = NewEntry {
         ino: inode.ino(),
         file_type: inode.disk().file_type(),
-        name: dentry.name(),
+        name,
     };
     let changed = entries::add(&transaction, dir, &entry)?;
     whole(&transaction, || {
@@ -71,8 +76,7 @@ pub(super) fn link<'a>(
         orphan::remove(&transaction, &inode)?;
         changed.finish(&transaction, dir)
     })?;
-    transaction.stop()?;
-    dentry.d_instantiate(ARef::from(inode.inode()))
+    transaction.stop()
 }
 
 /// Takes away a name of a file that is no directory.

@@ -22,7 +22,7 @@ use super::{
         self,
         Found, //
     },
-    whole,
+    whole, with_room,
 };
 use crate::{
     kernel::{
@@ -56,7 +56,7 @@ pub(super) fn rename(
     let old = Name::new(old_dir, old)?;
     link::check_project(&new_dir, old.inode)?;
     match new {
-        Target::Free(new) => to_free(&old, new_dir, new.name()),
+        Target::Free(new) => with_room(new_dir.inode().sb(), || to_free(&old, new_dir, new.name())),
         Target::Replaced(victim) => replace(&old, new_dir, victim),
         Target::Exchanged(new) => exchange(&old, &Name::new(new_dir, new)?),
     }
@@ -154,22 +154,23 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
     let edit = Some(taken(&old.found)?).filter(|_| !stays);
     let changed = entries::add(&transaction, new_dir, &old.entry(name))?;
     whole(&transaction, || {
-        let edit = match edit {
-            Some(edit) => edit,
-            // The new name may have moved it.
-            None => taken(&lookup::named(old.dir, old.name, old.inode)?)?,
-        };
-        edit.write()?;
         if let Some(above) = above {
             above.write()?;
             link::dec_count(old.dir);
             link::inc_count(new_dir);
         }
-        old.finish(&transaction)?;
+        // Before anything is looked up in it.
+        changed.finish(&transaction, new_dir)?;
+        let edit = match edit {
+            Some(edit) => edit,
+            // The new name may have moved the old one.
+            None => taken(&lookup::named(old.dir, old.name, old.inode)?)?,
+        };
+        edit.write()?;
         if !stays {
             entries::finish(&transaction, old.dir)?;
         }
-        changed.finish(&transaction, new_dir)
+        old.finish(&transaction)
     })?;
     transaction.stop()
 }

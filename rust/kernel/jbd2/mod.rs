@@ -272,6 +272,13 @@ impl<M: Map> Loaded<'_, M> {
         self.flush_device()
     }
 
+    /// The last transaction that is committed. Whoever waited for it may be here before
+    /// [`Map::committed`] is called.
+    pub(crate) fn commit_sequence(&self) -> Tid {
+        // SAFETY: Valid by the type invariants; C reads it as we do, without a lock.
+        Tid(unsafe { (&raw const (*self.as_ptr()).j_commit_sequence).read_volatile() })
+    }
+
     /// As [`sync`](Self::sync), waiting, but only as far as transaction `tid`.
     ///
     /// # Errors

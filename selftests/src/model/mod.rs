@@ -6,6 +6,7 @@
 //! remount, what is there with what must be. The same seed does the same operations.
 
 mod acl;
+mod durable;
 mod file;
 mod history;
 mod tree;
@@ -13,6 +14,7 @@ mod tree_check;
 mod tree_ops;
 mod unruly;
 
+pub use durable::{stale, Marks, Task};
 pub use file::{File, Start};
 pub use tree::Tree;
 pub use unruly::unruly;

@@ -188,7 +188,7 @@ impl Tree {
     }
 
     fn mknod(&mut self) -> Result<()> {
-        let (mode, dev) = (self.mode(), self.random.below(2000));
+        let (mode, dev) = (self.mode(), self.random.below(500));
         let kinds = [
             FileType::Fifo,
             FileType::Socket,
@@ -196,10 +196,10 @@ impl Tree {
             FileType::BlockDevice,
         ];
         let kind = *self.random.pick(&kinds).unwrap_or(&FileType::Fifo);
-        // Some with a number that the old form of `i_block` cannot hold.
+        // Some with a number that the old form of `i_block` cannot hold, and none that xfs does not take.
         let dev = match kind {
             FileType::Fifo | FileType::Socket => 0,
-            _ => rustix::fs::makedev(dev as u32, (dev * 100) as u32),
+            _ => rustix::fs::makedev(dev as u32, (dev * 500) as u32),
         };
         self.make(
             "mknod",

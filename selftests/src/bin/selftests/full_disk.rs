@@ -44,14 +44,15 @@ pub(crate) const PROGRAM: Program = Program {
     ],
 };
 
-const LEN: &str = "12M";
+/// Of the volume.
+const MIB: u64 = 12;
 /// More than the volume holds.
 const MORE: u64 = 24 << 20;
 
 /// Has `fill` fill a new volume, which is then unmounted, checked, and seen through ext4 by what `fill` returns.
 fn filled(env: &Env, options: &[&str], fill: fn(&Env, &Path) -> Result<Vec<Kept>>) -> Result<()> {
     let dev = env.dev()?;
-    volume::make(dev, &[options, &["-m", "0"]].concat(), LEN)?;
+    volume::make(dev, &[options, &["-m", "0"]].concat(), &format!("{MIB}M"))?;
     let mounted = Mounted::new(env.fstyp, dev, "")?;
     let kept = fill(env, mounted.dir())?;
     see(&kept, mounted.dir())?;

@@ -20,6 +20,7 @@ mod random_tree_operations;
 mod reads_what_ext4_wrote;
 mod replays_the_journal;
 mod survives_damaged_volumes;
+mod survives_power_cuts;
 
 use std::env;
 use std::path::Path;
@@ -49,6 +50,7 @@ const PROGRAMS: &[&Program] = &[
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
     &full_disk::PROGRAM,
+    &survives_power_cuts::PROGRAM,
 ];
 
 fn main() -> ExitCode {
