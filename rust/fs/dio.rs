@@ -135,6 +135,13 @@ fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
         return Ok(0);
     };
     let is_whole = is_whole(&checked)?;
+    if !is_whole {
+        if checked.is_nowait() {
+            return Err(EAGAIN);
+        }
+        // The device may be writing to another part of one of the blocks.
+        checked.inode_lock().inode_dio_wait();
+    }
     let ready = file::begin_write(checked)?;
     let (mut ready, direct) = if is_whole {
         let end = ready.end();

@@ -30,6 +30,7 @@ pub(super) fn fsync(file: &File, range: ByteRange) -> Result {
     }
     match inode.tid() {
         Some(tid) => journal.complete_transaction(tid),
+        // Not changed since the journal was loaded.
         None => journal.flush_device(),
     }
 }

@@ -52,6 +52,7 @@ use crate::{
         iomap::Fiemap,
         jbd2::{
             Credits,
+            Loaded,
             Tid, //
         },
         log,
@@ -128,12 +129,12 @@ struct Disk {
 }
 
 impl InodeInfo {
-    /// That of an inode that the disk has.
-    pub(super) fn new(inode: ondisk::Inode) -> impl PinInit<Self> {
+    /// That of an inode that the disk has, or will once transaction `tid` is committed.
+    pub(super) fn new(inode: ondisk::Inode, tid: Option<Tid>) -> impl PinInit<Self> {
         pin_init!(Self {
             ino: inode.ino(),
             disk <- new_spinlock!(
-                Disk { inode, tid: None, orphan: None, window: Window::default() },
+                Disk { inode, tid, orphan: None, window: Window::default() },
                 "stablefs::disk"
             ),
             changing <- new_mutex!((), "stablefs::changing"),
@@ -184,7 +185,7 @@ impl Inode {
         self.data().disk.lock().window = window;
     }
 
-    /// The last transaction that changed the inode on the disk.
+    /// The last transaction that changed the inode on the disk, or one after it.
     pub(super) fn tid(&self) -> Option<Tid> {
         self.data().disk.lock().tid
     }
@@ -321,7 +322,9 @@ fn iget_if(
         .filter(wanted)
         .ok_or(errno::estale())?;
     let params = params(sb, &disk)?;
-    Ok(new.fill(params, InodeInfo::new(disk)))
+    // It may have been changed, and forgotten, not long ago.
+    let tid = sb.journal().map(Loaded::latest);
+    Ok(new.fill(params, InodeInfo::new(disk, tid)))
 }
 
 /// Has the disk say of the inode what the VFS says of it, and what `change` makes of the rest.

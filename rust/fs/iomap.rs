@@ -185,10 +185,18 @@ fn found<'a>(
     Ok(WriteMapping {
         mapping: to_iomap(inode, lblk, &seen.mapping, flags)?,
         is_new,
-        // Who changed where the data are did so with the inode.
-        is_dirty: inode.tid().is_some(),
+        is_dirty: is_dirty(inode),
         validity_cookie: seen.cookie,
     })
+}
+
+/// Whether what the disk says of the file is not yet on it: who changes where the data are, or the size,
+/// changes the inode.
+fn is_dirty(inode: &Inode) -> bool {
+    let journal = inode.sb().journal();
+    journal
+        .zip(inode.tid())
+        .is_some_and(|(journal, tid)| !journal.is_committed(tid))
 }
 
 /// What is at `pos`, which is being written back, after it has been allocated if it was reserved.

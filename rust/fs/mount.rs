@@ -223,7 +223,8 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
         writing::open(sb)?;
         writing::recover(sb)?;
     } else if fc.wants_read_only() {
-        // The VFS has written everything, and lets nobody write.
+        // The VFS lets nobody write, but leaves it to us to have everything written.
+        fc.sync_filesystem().map_err(Refusal::Unwritten)?;
         let _ = writing::close(sb);
     }
     Ok(())

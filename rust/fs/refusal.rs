@@ -42,6 +42,8 @@ pub(super) enum Refusal {
     Aborted,
     /// To be written, and what is in its journal has been left alone.
     Unrecovered,
+    /// To be only read from now on, and something could not be written before.
+    Unwritten(Error),
     /// To be written from now on, and files of it are accessed with DAX.
     DaxInUse,
     /// Mounted, and to have an option that has to be there from the beginning.
@@ -85,7 +87,7 @@ impl Refusal {
             Self::Group { fault, .. } => fault.errno(),
             Self::JournalInode { broken, .. } => broken.errno(),
             Self::OrphanFile { broken, .. } => broken.errno(),
-            Self::Orphans(error) => *error,
+            Self::Orphans(error) | Self::Unwritten(error) => *error,
             Self::NoMemory => ENOMEM,
             Self::Journal(fault) => fault.errno(),
             // jbd2 has this one for most of what can be wrong with a journal.
@@ -135,6 +137,11 @@ impl fmt::Display for Refusal {
             Self::FixedOption(option) => {
                 write!(f, "{option} cannot be changed while the volume is mounted")
             }
+            Self::Unwritten(error) => write!(
+                f,
+                "what is to be written before cannot be: error {}",
+                error.to_errno()
+            ),
             Self::DaxInUse => f.write_str(
                 "files are accessed with DAX, which does not write yet: unmount, and mount again",
             ),

@@ -247,6 +247,20 @@ impl<T: Operations> Reconfigure<'_, T> {
         mask as c_ulong & self.sb_flags() & bindings::SB_RDONLY != 0 && !self.sb().sb_rdonly()
     }
 
+    /// Has everything that is dirty written to the device, and `sync_fs()` called.
+    ///
+    /// # Errors
+    ///
+    /// What was not written, and why.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn sync_filesystem(&self) -> Result {
+        // SAFETY: `s_umount` is held exclusively by the type invariants.
+        to_result(unsafe { bindings::sync_filesystem(self.sb().as_ptr()) })
+    }
+
     /// Has the VFS ask for access control lists, or not.
     pub(crate) fn set_posix_acl(&self, is_on: bool) {
         // SAFETY: `s_umount` is held exclusively by the type invariants.

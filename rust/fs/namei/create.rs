@@ -366,7 +366,7 @@ fn make<'a>(
             transaction.abort(*error);
         }
     })?;
-    Ok(numbered.fill(params, InodeInfo::new(disk)))
+    Ok(numbered.fill(params, InodeInfo::new(disk, None)))
 }
 
 /// Writes a new inode to the inode table.

@@ -314,6 +314,18 @@ impl<M: Map> Loaded<'_, M> {
         to_result(unsafe { bindings::blkdev_issue_flush(self.bdev()) })
     }
 
+    /// The last transaction that was started.
+    pub(crate) fn latest(&self) -> Tid {
+        // SAFETY: Valid by the type invariants.
+        Tid(unsafe { bindings::jbd2_get_latest_transaction(self.as_ptr()) })
+    }
+
+    /// Whether a transaction has been committed.
+    pub(crate) fn is_committed(&self, tid: Tid) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::jbd2_transaction_committed(self.as_ptr(), tid.0) != 0 }
+    }
+
     /// Keeps handles from being started until the guard is dropped, and waits for those that are.
     ///
     /// # Context
