@@ -164,7 +164,7 @@ impl Dax {
             return false;
         }
         self.tell(sb);
-        let is_used = self.memory.is_ok() && !sb.sb_rdonly();
+        let is_used = self.memory.is_ok() && sb.sb_rdonly();
         if is_used {
             self.in_use.store(true, Relaxed);
         }
