@@ -323,7 +323,8 @@ fn names(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
     for entry in fs::read_dir(&dir)? {
         found.extend(entry?.file_name().into_string());
     }
-    (wanted.sort_unstable(), found.sort_unstable());
+    wanted.sort_unstable();
+    found.sort_unstable();
     ensure!(found == wanted, "other names are there than were made");
 
     // Room again for all of them.
