@@ -177,9 +177,7 @@ pub(super) fn allocate(
     };
     let extent = extent_at(inode, lblks.start, blocks, state).map_err(give_back)?;
     let mut nodes = Nodes::new(transaction, inode).map_err(give_back)?;
-    nodes
-        .step(|tree| tree.insert(extent))
-        .map_err(|error| give_back(error))?;
+    nodes.step(|tree| tree.insert(extent)).map_err(give_back)?;
     inode.inode_add_bytes(bytes(inode, extent.len()));
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;

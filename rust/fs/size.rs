@@ -50,6 +50,7 @@ use crate::{
     },
 };
 use ::kernel::prelude::*;
+use core::cmp::Ordering;
 
 /// Changes the size of a file, with the other attributes.
 ///
@@ -98,16 +99,18 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
     .inspect_err(|error| transaction.abort(*error))?;
     transaction.stop()?;
 
-    if size > old {
-        lock.pagecache_isize_extended(old, size)?;
-    } else if size < old {
-        pages.truncate_setsize(size)?;
-        if size == 0 {
-            inode.set_replaced();
+    match size.cmp(&old) {
+        Ordering::Greater => lock.pagecache_isize_extended(old, size)?,
+        Ordering::Less => {
+            pages.truncate_setsize(size)?;
+            if size == 0 {
+                inode.set_replaced();
+            }
+            let start = blocks::behind(inode, size)?;
+            let end = Lblk::END;
+            delalloc::release(inode, LblkRange { start, end });
         }
-        let start = blocks::behind(inode, size)?;
-        let end = Lblk::END;
-        delalloc::release(inode, LblkRange { start, end });
+        Ordering::Equal => (),
     }
     if cuts {
         orphan::finish_cut(inode)?;
