@@ -76,7 +76,7 @@ pub(super) fn set(
         _ => None,
     };
     let kept = updated.as_ref().map_or(acl, |updated| updated.acl);
-    let transaction = Transaction::start(inode.sb(), xattr::CREDITS + inode::CREDITS)?;
+    let transaction = Transaction::start(inode.sb(), xattr::CREDITS.and(inode::CREDITS))?;
     let before = inode.attributes().permissions;
     if let Some(updated) = &updated {
         inode.set_permissions(updated.permissions);

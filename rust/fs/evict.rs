@@ -61,7 +61,10 @@ fn delete(inode: &Inode) -> Result {
     if matches!(inode.disk().content(), Content::Extents(_)) {
         extents::truncate(inode, Lblk(0))?;
     }
-    let credits = inode::CREDITS + ialloc::CREDITS + orphan::CREDITS + xattr::RELEASE;
+    let credits = inode::CREDITS
+        .and(ialloc::CREDITS)
+        .and(orphan::CREDITS)
+        .and(xattr::RELEASE);
     let transaction = Transaction::start(inode.sb(), credits)?;
     inode::prepare(&transaction, inode)?;
     let xattr_block = inode.disk().xattr_block();

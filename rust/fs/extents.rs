@@ -91,7 +91,7 @@ impl Steps {
 
     /// [`allocate`], or [`append`] without the block itself.
     pub(super) fn allocate(&self) -> Credits {
-        balloc::NEW + self.nodes(Cost::change(self.depth))
+        balloc::NEW.and(self.nodes(Cost::change(self.depth)))
     }
 
     /// [`convert`].
@@ -116,23 +116,21 @@ impl Steps {
             0
         };
         let revokes = Credits { blocks: 0, revokes };
-        balloc::free_credits(inode.sb(), n) + revokes + self.nodes(Cost::remove(self.depth))
+        balloc::free_credits(inode.sb(), n)
+            .and(revokes)
+            .and(self.nodes(Cost::remove(self.depth)))
     }
 
     fn nodes(&self, cost: Cost) -> Credits {
-        let times = |n: u16, credits: Credits| Credits {
-            blocks: credits.blocks.saturating_mul(n.into()),
-            revokes: credits.revokes.saturating_mul(n.into()),
-        };
         let one = Credits::blocks(1);
-        let freed = Credits {
-            blocks: balloc::NEW.blocks,
+        let revoke = Credits {
+            blocks: 0,
             revokes: 1,
         };
         inode::CREDITS
-            + times(cost.changed, one)
-            + times(cost.created, one + balloc::NEW)
-            + times(cost.freed, freed)
+            .and(one.times(cost.changed.into()))
+            .and(one.and(balloc::NEW).times(cost.created.into()))
+            .and(balloc::NEW.and(revoke).times(cost.freed.into()))
     }
 }
 

@@ -53,7 +53,7 @@ use ::kernel::prelude::*;
 
 /// What [`new_inode`] changes, and [`free_inode`]: the bitmap of inodes, the descriptor, and, where that
 /// has been put off until now, the bitmap of blocks and the inode itself.
-pub(super) const CREDITS: Credits = Credits::blocks(groups::CREDITS.blocks.saturating_add(2));
+pub(super) const CREDITS: Credits = groups::CREDITS.and(Credits::blocks(2));
 
 /// Takes an inode for something that is to have a name in directory `dir`.
 ///

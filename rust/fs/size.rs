@@ -77,7 +77,7 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
     }
     let cuts = size < old || has_blocks_behind(inode, size)?;
 
-    let credits = inode::CREDITS + orphan::CREDITS;
+    let credits = inode::CREDITS.and(orphan::CREDITS);
     let transaction = Transaction::start(inode.sb(), credits)?;
     inode::prepare(&transaction, inode)?;
     if cuts {

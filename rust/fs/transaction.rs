@@ -79,19 +79,6 @@ impl<'a> Transaction<'a> {
         self.handle.set_sync();
     }
 
-    /// Makes sure that as much as `credits` says can still be done: what was done so far, which has to
-    /// be a whole, may be committed for that. What was granted has been given back.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`start`](Self::start).
-    pub(super) fn extend_or_restart(&mut self, credits: Credits) -> Result {
-        match self.handle.extend(credits) {
-            Err(error) if error == ENOSPC => self.handle.restart(credits),
-            extended => extended,
-        }
-    }
-
     /// A block of metadata, with the right to change it, which `ino` says is its own.
     ///
     /// # Errors

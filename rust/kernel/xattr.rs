@@ -4,8 +4,6 @@
 //!
 //! C header: [include/linux/xattr.h](srctree/include/linux/xattr.h)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use super::{
     errno,
     inode::{

@@ -167,7 +167,7 @@ impl<'a> What<'a> {
     /// What giving it what it is made of changes, beside the inode.
     fn credits(&self) -> Credits {
         match self {
-            Self::Directory | Self::LongSymlink(_) => Steps::NEW.allocate() + Credits::blocks(1),
+            Self::Directory | Self::LongSymlink(_) => Steps::NEW.allocate().and(Credits::blocks(1)),
             _ => Credits::default(),
         }
     }
@@ -245,14 +245,10 @@ pub(super) fn has_project(dir: &crate::ondisk::Inode, volume: &Superblock) -> bo
 
 /// What making a file changes, beside what it is made of and the directory; or what is done if that
 /// goes wrong.
-const CREDITS: Credits = Credits {
-    blocks: ialloc::CREDITS
-        .blocks
-        .saturating_add(inode::CREDITS.blocks)
-        .saturating_add(orphan::CREDITS.blocks)
-        .saturating_add(xattr::CREDITS.blocks.saturating_mul(XATTRS)),
-    revokes: xattr::CREDITS.revokes.saturating_mul(XATTRS),
-};
+const CREDITS: Credits = ialloc::CREDITS
+    .and(inode::CREDITS)
+    .and(orphan::CREDITS)
+    .and(xattr::CREDITS.times(XATTRS));
 
 /// Attributes that a new file gets at most: two lists, and those of two security modules.
 const XATTRS: u32 = 4;
@@ -284,7 +280,7 @@ pub(super) fn named<'a>(
             params,
         } = Draft::new(&dir, what)?;
         let new = sb.new_inode(idmap, &dir, kind, permissions)?;
-        let credits = CREDITS + what.credits() + entries::add_credits(&dir);
+        let credits = CREDITS.and(what.credits()).and(entries::add_credits(&dir));
         let mut transaction = Transaction::start(sb, credits)?;
         if dir.is_dirsync() {
             transaction.set_sync();

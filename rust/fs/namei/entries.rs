@@ -86,10 +86,10 @@ pub(super) fn add_credits(dir: &Inode) -> Credits {
     let steps = Steps::of(dir);
     let undone = steps.next().remove_some(dir, Blocks(1));
     Credits::blocks(cost.old.saturating_add(cost.new))
-        + steps.allocate()
-        + steps.next().allocate()
-        + undone
-        + inode::CREDITS
+        .and(steps.allocate())
+        .and(steps.next().allocate())
+        .and(undone)
+        .and(inode::CREDITS)
 }
 
 /// What [`remove`] or [`replace`] changes, and [`finish`] afterwards.

@@ -57,7 +57,9 @@ pub(super) fn link<'a>(
 }
 
 fn add(inode: Locked<'_, Stablefs>, dir: Locked<'_, Stablefs>, name: &[u8]) -> Result {
-    let credits = entries::add_credits(&dir) + inode::CREDITS + orphan::CREDITS;
+    let credits = entries::add_credits(&dir)
+        .and(inode::CREDITS)
+        .and(orphan::CREDITS);
     let mut transaction = Transaction::start(dir.inode().sb(), credits)?;
     if dir.is_dirsync() {
         transaction.set_sync();
@@ -93,8 +95,7 @@ pub(super) fn rmdir(dir: Locked<'_, Stablefs>, dentry: &Victim<'_, Stablefs>) ->
 }
 
 /// What [`forget`] changes.
-pub(super) const CREDITS: Credits =
-    Credits::blocks(inode::CREDITS.blocks.saturating_add(orphan::CREDITS.blocks));
+pub(super) const CREDITS: Credits = inode::CREDITS.and(orphan::CREDITS);
 
 fn remove(
     dir: Locked<'_, Stablefs>,
@@ -103,7 +104,7 @@ fn remove(
 ) -> Result {
     let inode = dentry.inode();
     let found = lookup::named(dir, dentry.name(), &inode)?;
-    let credits = entries::CREDITS + CREDITS;
+    let credits = entries::CREDITS.and(CREDITS);
     let mut transaction = Transaction::start(dir.inode().sb(), credits)?;
     if dir.is_dirsync() {
         transaction.set_sync();

@@ -116,12 +116,10 @@ impl<'a> Name<'a> {
 
 /// What is changed in each case, beside new names, and inodes that lose one: two directories, two
 /// inodes, and what is above them.
-const CREDITS: Credits = Credits::blocks(
-    entries::CREDITS
-        .blocks
-        .saturating_add(inode::CREDITS.blocks.saturating_add(1))
-        .saturating_mul(2),
-);
+const CREDITS: Credits = entries::CREDITS
+    .and(inode::CREDITS)
+    .and(Credits::blocks(1))
+    .times(2);
 
 fn start<'a>(
     old: &Name<'a>,
@@ -129,7 +127,7 @@ fn start<'a>(
     more: Credits,
 ) -> Result<Transaction<'a>> {
     let sb = old.dir.inode().sb();
-    let mut transaction = Transaction::start(sb, CREDITS + more)?;
+    let mut transaction = Transaction::start(sb, CREDITS.and(more))?;
     if old.dir.is_dirsync() || new_dir.is_dirsync() {
         transaction.set_sync();
     }

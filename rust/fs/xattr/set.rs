@@ -63,14 +63,10 @@ use core::num::NonZeroU32;
 
 /// What [`set_with`] changes: the inode, and its block, or a new one and what releasing the old one
 /// changes.
-pub(in crate::fs) const CREDITS: Credits = Credits {
-    blocks: inode::CREDITS
-        .blocks
-        .saturating_add(balloc::NEW.blocks)
-        .saturating_add(1)
-        .saturating_add(RELEASE.blocks),
-    revokes: RELEASE.revokes,
-};
+pub(in crate::fs) const CREDITS: Credits = inode::CREDITS
+    .and(balloc::NEW)
+    .and(Credits::blocks(1))
+    .and(RELEASE);
 
 /// What [`release`] changes: the block, or a bitmap and its descriptor.
 pub(in crate::fs) const RELEASE: Credits = Credits {

@@ -13,7 +13,6 @@ use crate::{
     bindings,
     kernel::vfs::FileSystemType, //
 };
-use ::kernel::prelude::*;
 
 /// Flags of an inode that the VFS acts on.
 #[derive(Clone, Copy, Default)]

@@ -34,7 +34,6 @@ use ::kernel::{
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
-    ops::Add,
     ptr::NonNull, //
 };
 
@@ -56,21 +55,25 @@ impl Credits {
         }
     }
 
-    fn to_raw(self) -> Result<(c_int, c_int)> {
-        let raw = |n| c_int::try_from(n).map_err(|_| ENOSPC);
-        Ok((raw(self.blocks)?, raw(self.revokes)?))
-    }
-}
-
-impl Add for Credits {
-    type Output = Self;
-
     /// For one after the other. More than 32 bits hold is more than any journal has.
-    fn add(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         Self {
             blocks: self.blocks.saturating_add(other.blocks),
             revokes: self.revokes.saturating_add(other.revokes),
         }
+    }
+
+    /// For `n` times the same.
+    pub(crate) const fn times(self, n: u32) -> Self {
+        Self {
+            blocks: self.blocks.saturating_mul(n),
+            revokes: self.revokes.saturating_mul(n),
+        }
+    }
+
+    fn to_raw(self) -> Result<(c_int, c_int)> {
+        let raw = |n| c_int::try_from(n).map_err(|_| ENOSPC);
+        Ok((raw(self.blocks)?, raw(self.revokes)?))
     }
 }
 
@@ -135,44 +138,6 @@ impl Handle<'_> {
         unsafe { bindings::jbd2_handle_set_sync(self.0.as_ptr()) };
     }
 
-    /// Adds to what the handle may do.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC` if the transaction has no room for that: [`restart`](Self::restart), where what was
-    /// done so far is a whole.
-    pub(crate) fn extend(&mut self, credits: Credits) -> Result {
-        let (blocks, revokes) = credits.to_raw()?;
-        // SAFETY: Valid by the type invariants, and of this task.
-        match unsafe { bindings::jbd2_journal_extend(self.0.as_ptr(), blocks, revokes) } {
-            0 => Ok(()),
-            1.. => Err(ENOSPC),
-            error => to_result(error),
-        }
-    }
-
-    /// Has what was done so far be committed, which has to be a whole, and goes on with another
-    /// transaction. Access to blocks has to be asked for again.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Loaded::start`]; nothing can be done with the handle then.
-    ///
-    /// # Context
-    ///
-    /// As [`Loaded::start`].
-    pub(crate) fn restart(&mut self, credits: Credits) -> Result {
-        let (blocks, revokes) = credits.to_raw()?;
-        // SAFETY: Valid by the type invariants, and of this task.
-        to_result(unsafe {
-            bindings::jbd2__journal_restart(self.0.as_ptr(), blocks, revokes, bindings::GFP_NOFS)
-        })?;
-        if self.is_aborted() {
-            return Err(EROFS);
-        }
-        Ok(())
-    }
-
     /// Asks for the right to change a block.
     ///
     /// # Errors
@@ -215,8 +180,8 @@ impl Handle<'_> {
         // below.
         unsafe { bindings::lock_buffer(bh) };
         // SAFETY: As above, and of this task.
-        let granted =
-            to_result(unsafe { bindings::jbd2_journal_get_create_access(self.0.as_ptr(), bh) });
+        let granted = unsafe { bindings::jbd2_journal_get_create_access(self.0.as_ptr(), bh) };
+        let granted = to_result(granted);
         if granted.is_ok() {
             // SAFETY: `to` is valid for writes, `bytes` for reads, of that many bytes. Nobody else
             // uses the block; what user space does to the device is no data race of ours.
@@ -310,11 +275,6 @@ pub(crate) struct Access<'h, 'sb> {
 }
 
 impl<'sb> Access<'_, 'sb> {
-    /// The block, to be read.
-    pub(crate) fn buffer(&self) -> &Buffer<'sb> {
-        &self.buffer
-    }
-
     /// Changes the bytes from `addr` on, and has the transaction commit the block.
     ///
     /// # Errors
