@@ -404,6 +404,11 @@ bool stablefs_shim_is_handle_aborted(handle_t *handle)
 	return is_handle_aborted(handle);
 }
 
+bool stablefs_shim_is_immutable(const struct inode *inode)
+{
+	return IS_IMMUTABLE(inode);
+}
+
 bool stablefs_shim_is_journal_aborted(journal_t *journal)
 {
 	return is_journal_aborted(journal);

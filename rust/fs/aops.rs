@@ -23,6 +23,7 @@
 use super::{
     iomap,
     read_error,
+    writing,
     Inode,
     Stablefs, //
 };
@@ -72,6 +73,9 @@ impl address_space::Operations for Operations {
     }
 
     fn writepages(writeback: Writeback<'_, Stablefs>) -> Result {
+        if writing::is_given_up(writeback.inode().sb()) {
+            return Err(EROFS);
+        }
         kernel::iomap::writeback::writepages::<iomap::Operations>(writeback)
     }
 

@@ -27,6 +27,7 @@ use crate::{
             Fields,
             Kstat, //
         },
+        truncate::ByteRange, //
     },
     ondisk::{
         self,
@@ -169,6 +170,11 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
     let after = before
         .without(changed)
         .with(Flags::from_bits(wanted.bits() & changed.bits()));
+    if changed.contains(Flags::IMMUTABLE) && after.contains(Flags::IMMUTABLE) {
+        // What is written back is protected from stores, and the next one asks.
+        inode.inode_dio_wait();
+        inode.filemap_write_and_wait_range(ByteRange::ALL)?;
+    }
     let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
     inode.inode_set_ctime_current();
     inode.inode_inc_iversion();

@@ -30,6 +30,7 @@ use super::{
         self,
         Data, //
     },
+    writing,
     Inode,
     Stablefs, //
 };
@@ -116,6 +117,7 @@ fn write_shared(write: kiocb::Write<'_, Stablefs>) -> Result<Shared<'_>> {
     let Some(checked) = locked.generic_write_checks()? else {
         return Ok(Shared::Written(0));
     };
+    writing::check_data(inode)?;
     if !checked.is_nosec() || checked.extends() || !is_overwrite(&checked)? {
         return Ok(Shared::NeedsExclusive(checked.unlock()));
     }

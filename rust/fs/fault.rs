@@ -5,6 +5,7 @@
 
 use super::{
     iomap,
+    writing,
     Stablefs, //
 };
 use crate::kernel::{
@@ -22,7 +23,8 @@ impl vm::Operations for VmOperations {
 
     fn page_mkwrite(fault: vm::WriteFault<'_, Stablefs>) -> vm::FaultResult {
         let fault = fault.sb_start_pagefault();
-        match fault.file_update_time() {
+        let checked = writing::check_data(fault.inode());
+        match checked.and_then(|()| fault.file_update_time()) {
             Ok(()) => page_mkwrite::<iomap::Operations>(fault.filemap_invalidate_lock_shared()),
             Err(error) => vm::FaultResult::vmf_fs_error(error),
         }

@@ -11,6 +11,7 @@ use super::{
     ioctl,
     iomap,
     size,
+    writing,
     xattr,
     File,
     Inode,
@@ -165,6 +166,7 @@ pub(super) fn begin_write<'a>(
     checked: CheckedWrite<'a, Stablefs, Exclusive<'a>>,
 ) -> Result<ReadyWrite<'a, Stablefs, Exclusive<'a>>> {
     let inode = checked.inode();
+    writing::check_data(inode)?;
     let pos = checked.pos();
     if pos > inode.i_size_read() {
         if checked.is_nowait() {

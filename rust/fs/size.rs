@@ -27,6 +27,7 @@ use super::{
     },
     orphan,
     transaction::Transaction,
+    writing,
     Inode,
     Stablefs, //
 };
@@ -65,6 +66,7 @@ use core::cmp::Ordering;
 pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
     let lock = attr.inode_lock();
     let inode = lock.inode();
+    writing::check_data(inode)?;
     let old = inode.i_size_read();
     let pages = lock.inode_dio_wait().filemap_invalidate_lock();
     let zeroed = if size > old {

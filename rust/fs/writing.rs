@@ -18,6 +18,7 @@ use super::{
     refusal::Refusal,
     superblock::Read,
     volume::Volume,
+    Inode,
     SuperBlock, //
 };
 use crate::{
@@ -132,6 +133,26 @@ pub(super) fn close(sb: &SuperBlock) -> Result {
             format_args!("cannot be closed, and needs recovery: error {errno}"),
         );
     })
+}
+
+/// Whether data of a file may change, which was opened to be written.
+///
+/// # Errors
+///
+/// `EROFS` if the journal has been given up; `EPERM` for a file that has become immutable.
+pub(super) fn check_data(inode: &Inode) -> Result {
+    if is_given_up(inode.sb()) {
+        Err(EROFS)
+    } else if inode.is_immutable() {
+        Err(EPERM)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether nothing is to be written any more, not even where that does without the journal.
+pub(super) fn is_given_up(sb: &SuperBlock) -> bool {
+    sb.journal().is_some_and(|journal| journal.is_aborted())
 }
 
 /// Does what the mount options say of broken metadata on a volume that is written: from then on it is

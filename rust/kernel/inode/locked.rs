@@ -80,6 +80,16 @@ impl<'a, T: FileSystemType> Locked<'a, T> {
         unsafe { bindings::inode_set_flags(self.as_ptr(), flags.bits(), Flags::ALL.bits()) };
     }
 
+    /// Waits until direct I/O that was submitted before has ended.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No handle of the journal is open, and no folio locked, as direct writes end with a handle.
+    pub(crate) fn inode_dio_wait(self) {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::inode_dio_wait(self.as_ptr()) };
+    }
+
     /// One name more. There may have been none only if the VFS has the file linked that was made by
     /// `O_TMPFILE`.
     pub(crate) fn inc_nlink(self) {

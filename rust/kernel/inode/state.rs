@@ -131,6 +131,12 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { (&raw const (*self.as_ptr()).__bindgen_anon_1.i_nlink).read_volatile() }
     }
 
+    /// Whether nothing of it may change, because of a flag of the inode.
+    pub(crate) fn is_immutable(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::is_immutable(self.as_ptr()) }
+    }
+
     /// Whether a change of it has to be on the disk before the system call returns, because of a
     /// flag of the inode or an option of the mount.
     pub(crate) fn is_sync(&self) -> bool {
