@@ -79,6 +79,8 @@ def make_image(module, installed, result):
     shutil.copytree(installed, folder / "selftests", symlinks=True)
     shutil.copy(module, folder)
     shutil.copy(DEMO, folder)
+    # A source tree for the demonstration to unpack: stablefs's own.
+    shutil.make_archive(str(folder / "source"), "tar", store.TOP, "rust")
     script = f"strip --strip-debug /in/stablefs.ko && mkfs.erofs --quiet -T0 --all-root -Enoinline_data /out/{result.name} /in"
     toolchain.run("payload", ["sh", "-c", script], {"/in": folder, "/out": store.BUILD}, store.BUILD / "payload.log")
     shutil.rmtree(folder)
