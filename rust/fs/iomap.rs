@@ -251,7 +251,11 @@ pub(super) fn allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
 
 fn try_allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
     let transaction = Transaction::start(inode.sb(), Steps::of(inode).allocate())?;
-    let state = ondisk::extent::State::Unwritten;
+    let state = if cfg!(stablefs_control = "skip_unwritten") {
+        ondisk::extent::State::Written
+    } else {
+        ondisk::extent::State::Unwritten
+    };
     extents::allocate(&transaction, inode, lblks, state, who)?;
     transaction.stop()
 }
