@@ -269,7 +269,28 @@ impl Taking<'_> {
 
     /// Searches for blocks; where they are for a file that grows, for more than are wanted, of which the
     /// rest becomes its window.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if groups have turned out to be broken: there are as many blocks as are reserved.
     fn search(&self, want: &Want, mut window: Option<&mut Window>) -> Result<PblkRange> {
+        loop {
+            let returns = self.allocator().returns();
+            if let Some(blocks) = self.search_once(want, window.as_deref_mut())? {
+                return Ok(blocks);
+            }
+            if self.allocator().returns() == returns {
+                return Err(ENOSPC);
+            }
+        }
+    }
+
+    /// Looks once into each group that may have what is wanted.
+    fn search_once(
+        &self,
+        want: &Want,
+        mut window: Option<&mut Window>,
+    ) -> Result<Option<PblkRange>> {
         let block_size = self.geometry.volume().block_size();
         let ahead = match &window {
             Some(_) => ahead(block_size, Blocks(want.lblk.0.into())),
@@ -303,9 +324,9 @@ impl Taking<'_> {
             if let Some((window, rest)) = window.take().zip(rest) {
                 group.open(window, self.ino, rest, spare);
             }
-            return Ok(blocks);
+            return Ok(Some(blocks));
         }
-        Err(ENOSPC)
+        Ok(None)
     }
 
     /// Where the blocks should be: where the file goes on, else near its inode.
