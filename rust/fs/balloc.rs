@@ -112,12 +112,29 @@ pub(super) fn who() -> Who {
 /// Sleeps: where room is short, perhaps until a transaction is committed. No handle is started.
 pub(super) fn reserve(sb: &SuperBlock, n: Blocks) -> Result {
     let (allocator, who) = (sb.volume().allocator(), who());
-    match allocator.reserve(n, who) {
-        Err(NoSpace { commit_helps: true }) if make_room(sb) => (),
-        reserved => return reserved.map_err(|NoSpace { .. }| ENOSPC),
-    }
-    let reserved = allocator.reserve(n, who);
-    reserved.map_err(|NoSpace { .. }| ENOSPC)
+    with_room(sb, || allocator.reserve(n, who))
+}
+
+/// Whether what is written to blocks that a file has can become its data, for which extents are split.
+///
+/// # Errors
+///
+/// `ENOSPC`.
+///
+/// # Context
+///
+/// As [`reserve`].
+pub(super) fn check_nodes(sb: &SuperBlock) -> Result {
+    with_room(sb, || sb.volume().allocator().check_nodes())
+}
+
+/// Tries again after a commit, if that helps.
+fn with_room(sb: &SuperBlock, try_it: impl Fn() -> Result<(), NoSpace>) -> Result {
+    let tried = match try_it() {
+        Err(NoSpace { commit_helps: true }) if make_room(sb) => try_it(),
+        tried => tried,
+    };
+    tried.map_err(|NoSpace { .. }| ENOSPC)
 }
 
 /// Has blocks that were freed be free, by way of a commit, for one who has met `ENOSPC`. Whether trying

@@ -170,6 +170,16 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
                 };
                 allocate(inode, lblks, Who::Holder)?;
             }
+            map::Mapping::Extent(extent)
+                if flags.contains(Flags::WRITE) && extent.state() == State::Unwritten =>
+            {
+                match inode.sb().volume().allocator().check_nodes() {
+                    Err(_) if flags.contains(Flags::NOWAIT) => return Err(EAGAIN),
+                    Err(_) => balloc::check_nodes(inode.sb())?,
+                    Ok(()) => (),
+                }
+                return found(inode, lblk, &seen, flags, false);
+            }
             _ => return found(inode, lblk, &seen, flags, false),
         }
     }

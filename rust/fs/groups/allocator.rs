@@ -184,6 +184,15 @@ impl Allocator {
         self.space.lock().space.reserve(n.0, who)
     }
 
+    /// Whether extents can be split for what is written to them. See [`Space::check_nodes`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoSpace`].
+    pub(in crate::fs) fn check_nodes(&self) -> Result<(), NoSpace> {
+        self.space.lock().space.check_nodes()
+    }
+
     /// Gives back reserved blocks that were not needed; nothing if there are not so many.
     pub(in crate::fs) fn cancel(&self, n: Blocks) -> Option<()> {
         self.space.lock().space.cancel(n.0)
