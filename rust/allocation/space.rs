@@ -11,9 +11,9 @@
 //!
 //! The nodes that data need once they are written back are not reserved one by one. They come from
 //! what is [kept](Kept::essential) from all others, of which a full volume has all when the last data are
-//! reserved: for data of which each block becomes an extent of its own, fewer nodes are needed than
-//! a hundredth of their blocks. Blocks that are allocated, and not written, can be written when the volume
-//! has long been full, and split their extents: so half of what is kept is
+//! reserved. If each of their blocks becomes an extent of its own, a hundredth as many nodes are enough
+//! with blocks of 4 KiB, and a fortieth with 1 KiB. Blocks that are allocated, and not written, can be
+//! written when the volume has long been full, and split their extents: so half of what is kept is
 //! [not for those](Space::check_nodes) who write there from then on, but for what they have written.
 
 /// The blocks of a volume that are not in use.
