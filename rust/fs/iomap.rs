@@ -118,7 +118,13 @@ impl WriteOperations for Operations {
 
 impl DirectWriteOperations for Operations {
     fn iomap_begin(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMapping<'_>> {
-        for_write(inode, pos, len, flags)
+        let mapping = for_write(inode, pos, len, flags)?;
+        // The size will change.
+        let extends = pos.saturating_add(len) > inode.i_size_read();
+        Ok(WriteMapping {
+            is_dirty: mapping.is_dirty || extends,
+            ..mapping
+        })
     }
 
     fn end_io(write: &DirectWrite<'_, Stablefs>) -> Result {
