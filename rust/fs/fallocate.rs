@@ -19,13 +19,17 @@ use super::{
         self,
         Mapping, //
     },
-    size,
+    size::{
+        self,
+        LastBlock, //
+    },
     transaction::Transaction,
     File,
     Inode,
     Stablefs, //
 };
 use crate::{
+    allocation::Who,
     kernel::{
         current::check_fatal_signal,
         errno,
@@ -97,12 +101,8 @@ fn change(file: &File, wanted: &Fallocate) -> Result {
         _ => (),
     }
     if wanted.mode != FallocateMode::PunchHole {
-        let allocated = allocate(inode, blocks::around(inode, pos, end)?);
-        if allocated.is_err() && enlarges {
-            // They are no data, so that is not worth another error: the file can still be cut.
-            let _ = size::trim(&lock, end);
-        }
-        allocated?;
+        let last = LastBlock::of(&lock)?;
+        allocate(inode, blocks::around(inode, pos, end)?).inspect_err(|_| last.trim(&lock, end))?;
     }
     if enlarges {
         enlarge(&lock, end, zeroed)?;
@@ -115,9 +115,13 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
     while lblks.start < lblks.end {
         check_fatal_signal()?;
         match map::lookup(inode, lblks.start)?.mapping {
-            Mapping::Hole(hole) | Mapping::Reserved(hole) => {
+            Mapping::Hole(hole) => {
                 let end = lblks.end.min(hole.end);
                 iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who())?;
+            }
+            Mapping::Reserved(reserved) => {
+                let end = lblks.end.min(reserved.end);
+                iomap::allocate(inode, LblkRange { end, ..lblks }, Who::Holder)?;
             }
             Mapping::Extent(extent) => lblks.start = extent.lblks().end,
         }

@@ -188,14 +188,7 @@ pub(super) fn begin_write<'a>(
 pub(super) fn write_pages<'a>(
     write: &mut ReadyWrite<'a, Stablefs, Exclusive<'a>>,
 ) -> Result<usize> {
-    let inode = write.inode();
-    let end = write.end();
-    let written = file_buffered_write::<iomap::Operations>(write);
-    if end > inode.i_size_read() {
-        // They are no data, so that is not worth another error: the file can still be cut.
-        let _ = size::trim(write.inode_lock(), end);
-    }
-    written
+    file_buffered_write::<iomap::Operations>(write)
 }
 
 /// Tells a caller of `FIEMAP` where the data of a regular file, or of a directory, are.
