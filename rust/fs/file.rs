@@ -104,8 +104,12 @@ impl file::Operations for Operations {
         ready.unlock().generic_write_sync()
     }
 
-    fn fsync(file: &File, range: ByteRange, _datasync: bool) -> Result {
-        fsync::fsync(file, range)
+    fn fsync(file: &File, range: ByteRange, datasync: bool) -> Result {
+        if datasync {
+            fsync::fdatasync(file, range)
+        } else {
+            fsync::fsync(file, range)
+        }
     }
 
     fn fallocate(file: &File, fallocate: &Fallocate) -> Result {

@@ -206,12 +206,11 @@ fn found<'a>(
     })
 }
 
-/// Whether what the disk says of the file is not yet on it: who changes where the data are, or the size,
-/// changes the inode.
+/// Whether what the disk says of the size of the file, and of where its data are, is not yet on it.
 fn is_dirty(inode: &Inode) -> bool {
     let journal = inode.sb().journal();
     journal
-        .zip(inode.tid())
+        .zip(inode.data_tid())
         .is_some_and(|(journal, tid)| !journal.is_committed(tid))
 }
 
