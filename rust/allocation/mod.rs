@@ -7,8 +7,7 @@
 //!
 //! [`Bitmap`] is what a group's block says; [`Ranges`] are what is free there, and still not to be
 //! taken; a [`Summary`] says of each group whether it is worth a look. A [`Window`] keeps blocks
-//! before a growing file free for it. A [`Plan`] has as many blocks reserved for the nodes of an
-//! extent tree as it can need.
+//! before a growing file free for it.
 //!
 //! Nothing here reads, locks, allocates or frees: memory is lent, and a search says which bitmap it
 //! wants to see next. Volumes with `bigalloc` are not written, so they have no [`Geometry`].
@@ -29,7 +28,6 @@ mod bitmap;
 mod geometry;
 mod held;
 mod inodes;
-mod nodes;
 mod probe;
 mod search;
 mod space;
@@ -63,10 +61,6 @@ pub use inodes::{
     find_inode,
     InodeSearch,
     Kind, //
-};
-pub use nodes::{
-    Plan,
-    Shape, //
 };
 pub use probe::{
     Look,

@@ -5,9 +5,16 @@
 //! free → reserved (a write, a fault: here is `ENOSPC`) → taken (by writeback, which cannot fail for
 //! want of blocks) → freed in a transaction → that is committed: free
 //!
-//! Every block that a bitmap gives away was reserved before: data, nodes of extent trees (see
-//! [`Plan`](super::Plan)), blocks of directories. A write to a hole reserves; a write to a block that
-//! the file has, or has reserved, does not.
+//! Every block that a bitmap gives away was reserved before: data, nodes of extent trees, blocks of
+//! directories. A write to a hole reserves; a write to a block that the file has, or has reserved,
+//! does not.
+//!
+//! The nodes that data need once they are written back are not reserved one by one. They come from
+//! what is [kept](Kept::essential) from all others, of which a full volume has all when the last data are
+//! reserved. If each of their blocks becomes an extent of its own, a hundredth as many nodes are enough
+//! with blocks of 4 KiB, and a fortieth with 1 KiB. Blocks that are allocated, and not written, can be
+//! written when the volume has long been full, and split their extents: so half of what is kept is
+//! [not for those](Space::check_nodes) who write there from then on, but for what they have written.
 
 /// The blocks of a volume that are not in use.
 ///
@@ -27,7 +34,8 @@ pub struct Space {
 pub struct Kept {
     /// For the superuser (`s_r_blocks_count`).
     pub root: u64,
-    /// For what makes room, and so has to work on a full volume: cutting a file splits nodes.
+    /// For what has to work on a full volume, as it makes room, or as the data are there already: nodes
+    /// that are split.
     pub essential: u64,
 }
 
@@ -90,18 +98,36 @@ impl Space {
         self.free.saturating_sub(self.reserved).saturating_sub(kept)
     }
 
+    /// Whether what is written to blocks that a file has can still become its data, for which extents
+    /// are split.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSpace`], while what is left suffices for what has been written.
+    pub fn check_nodes(&self) -> Result<(), NoSpace> {
+        let least = self.kept.essential / 2;
+        if self.room(Who::Essential) >= least {
+            return Ok(());
+        }
+        let commit_helps = self.after_commit().room(Who::Essential) >= least;
+        Err(NoSpace { commit_helps })
+    }
+
+    fn after_commit(&self) -> Self {
+        Self {
+            free: self.free.saturating_add(self.freed),
+            ..*self
+        }
+    }
+
     /// Reserves blocks: all or none. Those of a holder stay as they are.
     ///
     /// # Errors
     ///
     /// [`NoSpace`].
     pub fn reserve(&mut self, n: u64, who: Who) -> Result<(), NoSpace> {
-        let after_commit = Self {
-            free: self.free.saturating_add(self.freed),
-            ..*self
-        };
         if n > self.room(who) {
-            let commit_helps = n <= after_commit.room(who);
+            let commit_helps = n <= self.after_commit().room(who);
             return Err(NoSpace { commit_helps });
         }
         if who == Who::Holder {

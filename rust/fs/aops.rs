@@ -80,7 +80,7 @@ impl address_space::Operations for Operations {
     }
 
     fn bmap(inode: &Inode, block: u64) -> u64 {
-        let _lock = inode.inode_lock_shared();
+        // Who makes a file one of swap space has `i_rwsem`; and a block is looked up once.
         kernel::iomap::bmap::<iomap::Operations>(inode, block)
     }
 }

@@ -112,12 +112,29 @@ pub(super) fn who() -> Who {
 /// Sleeps: where room is short, perhaps until a transaction is committed. No handle is started.
 pub(super) fn reserve(sb: &SuperBlock, n: Blocks) -> Result {
     let (allocator, who) = (sb.volume().allocator(), who());
-    match allocator.reserve(n, who) {
-        Err(NoSpace { commit_helps: true }) if make_room(sb) => (),
-        reserved => return reserved.map_err(|NoSpace { .. }| ENOSPC),
-    }
-    let reserved = allocator.reserve(n, who);
-    reserved.map_err(|NoSpace { .. }| ENOSPC)
+    with_room(sb, || allocator.reserve(n, who))
+}
+
+/// Whether what is written to blocks that a file has can become its data, for which extents are split.
+///
+/// # Errors
+///
+/// `ENOSPC`.
+///
+/// # Context
+///
+/// As [`reserve`].
+pub(super) fn check_nodes(sb: &SuperBlock) -> Result {
+    with_room(sb, || sb.volume().allocator().check_nodes())
+}
+
+/// Tries again after a commit, if that helps.
+fn with_room(sb: &SuperBlock, try_it: impl Fn() -> Result<(), NoSpace>) -> Result {
+    let tried = match try_it() {
+        Err(NoSpace { commit_helps: true }) if make_room(sb) => try_it(),
+        tried => tried,
+    };
+    tried.map_err(|NoSpace { .. }| ENOSPC)
 }
 
 /// Has blocks that were freed be free, by way of a commit, for one who has met `ENOSPC`. Whether trying
@@ -269,7 +286,28 @@ impl Taking<'_> {
 
     /// Searches for blocks; where they are for a file that grows, for more than are wanted, of which the
     /// rest becomes its window.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if groups have turned out to be broken: there are as many blocks as are reserved.
     fn search(&self, want: &Want, mut window: Option<&mut Window>) -> Result<PblkRange> {
+        loop {
+            let returns = self.allocator().returns();
+            if let Some(blocks) = self.search_once(want, window.as_deref_mut())? {
+                return Ok(blocks);
+            }
+            if self.allocator().returns() == returns {
+                return Err(ENOSPC);
+            }
+        }
+    }
+
+    /// Looks once into each group that may have what is wanted.
+    fn search_once(
+        &self,
+        want: &Want,
+        mut window: Option<&mut Window>,
+    ) -> Result<Option<PblkRange>> {
         let block_size = self.geometry.volume().block_size();
         let ahead = match &window {
             Some(_) => ahead(block_size, Blocks(want.lblk.0.into())),
@@ -303,9 +341,9 @@ impl Taking<'_> {
             if let Some((window, rest)) = window.take().zip(rest) {
                 group.open(window, self.ino, rest, spare);
             }
-            return Ok(blocks);
+            return Ok(Some(blocks));
         }
-        Err(ENOSPC)
+        Ok(None)
     }
 
     /// Where the blocks should be: where the file goes on, else near its inode.

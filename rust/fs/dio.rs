@@ -25,7 +25,7 @@ use super::{
         State, //
     },
     read_error,
-    size,
+    size::LastBlock,
     writeback::{
         self,
         Data, //
@@ -131,25 +131,26 @@ fn write_shared(write: kiocb::Write<'_, Stablefs>) -> Result<Shared<'_>> {
 }
 
 fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
-    let inode = write.inode();
     let locked = write.lock::<InodeExclusive<'_, Stablefs>>()?;
     let Some(checked) = locked.generic_write_checks()? else {
         return Ok(0);
     };
     let is_whole = is_whole(&checked)?;
+    let is_nowait = checked.is_nowait();
+    // What follows waits for the device, or for the journal.
+    if is_nowait && (!is_whole || checked.extends()) {
+        return Err(EAGAIN);
+    }
     if !is_whole {
-        if checked.is_nowait() {
-            return Err(EAGAIN);
-        }
         // The device may be writing to another part of one of the blocks.
         checked.inode_lock().inode_dio_wait();
     }
     let ready = file::begin_write(checked)?;
     let (mut ready, direct) = if is_whole {
-        let end = ready.end();
-        let written = dio_write::<iomap::Operations, _>(ready, flags(inode));
-        match written.inspect_err(|_| trim(inode, end))? {
+        match write_whole(ready)? {
             DirectWritten::Done(written) => return Ok(written),
+            DirectWritten::NeedsBuffered { direct: 0, .. } if is_nowait => return Err(EAGAIN),
+            DirectWritten::NeedsBuffered { direct, .. } if is_nowait => return Ok(direct),
             DirectWritten::NeedsBuffered { write, direct } => (write, direct),
         }
     } else {
@@ -158,6 +159,30 @@ fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
     let buffered = file::write_pages(&mut ready);
     ready.direct_write_fallback(direct, buffered)?;
     ready.unlock().generic_write_sync()
+}
+
+/// A write with `i_rwsem` held exclusively.
+type Ready<'a> = kiocb::ReadyWrite<'a, Stablefs, InodeExclusive<'a, Stablefs>>;
+
+/// Writes whole blocks. What was allocated behind the end of the file for what was not written is freed.
+fn write_whole(
+    ready: Ready<'_>,
+) -> Result<DirectWritten<'_, Stablefs, InodeExclusive<'_, Stablefs>>> {
+    let (inode, end) = (ready.inode(), ready.end());
+    let last = if ready.extends() {
+        Some(LastBlock::of(ready.inode_lock())?)
+    } else {
+        None
+    };
+    let written = dio_write::<iomap::Operations, _>(ready, flags(inode));
+    let Some(last) = last.filter(|_| end > inode.i_size_read()) else {
+        return written;
+    };
+    match &written {
+        Ok(DirectWritten::NeedsBuffered { write, .. }) => last.trim(write.inode_lock(), end),
+        Ok(DirectWritten::Done(_)) | Err(_) => last.trim(&inode.inode_lock(), end),
+    }
+    written
 }
 
 fn flags(inode: &Inode) -> DirectFlags {
@@ -208,14 +233,6 @@ fn is_overwrite(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
     Ok(true)
 }
 
-/// Frees what a write up to `end`, which has failed, has allocated behind the end of the file.
-fn trim(inode: &Inode, end: u64) {
-    if end > inode.i_size_read() {
-        // They are no data, so that is not worth an error: the file can still be cut.
-        let _ = size::trim(&inode.inode_lock(), end);
-    }
-}
-
 /// The device has the data of a direct write.
 pub(super) fn end_write(write: &DirectWrite<'_, Stablefs>) -> Result {
     if write.result.is_err() || write.len == 0 {
@@ -229,11 +246,14 @@ pub(super) fn end_write(write: &DirectWrite<'_, Stablefs>) -> Result {
         unwritten: write.unwritten,
         extends: write.extends.is_some(),
     };
-    writeback::record(inode, &data)?;
+    let recorded = writeback::record(inode, &data);
     if let Some(lock) = &write.extends {
-        let (old, new) = (inode.i_size_read(), write.pos.saturating_add(write.len));
-        lock.i_size_write(new)?;
-        lock.pagecache_isize_extended(old, new)?;
+        // Not all of them, if that has failed on the way.
+        let (old, new) = (inode.i_size_read(), inode.disk().size());
+        if new > old {
+            lock.i_size_write(new)?;
+            lock.pagecache_isize_extended(old, new)?;
+        }
     }
-    Ok(())
+    recorded
 }

@@ -409,11 +409,16 @@ impl<'t, 'a> Nodes<'t, 'a> {
     fn finish(self) -> Result {
         let root = self.root;
         let volume = self.inode.sb().volume();
-        inode::update(self.transaction, self.inode, |fields| {
-            fields.content = Content::Extents(root);
-            symlink::forget_target(volume, fields);
-        })
-        .inspect_err(|error| self.transaction.abort(*error))
+        let update = || {
+            let tid = self.transaction.tid()?;
+            inode::update(self.transaction, self.inode, |fields| {
+                fields.content = Content::Extents(root);
+                symlink::forget_target(volume, fields);
+            })?;
+            self.inode.set_data_tid(tid);
+            Ok(())
+        };
+        update().inspect_err(|error| self.transaction.abort(*error))
     }
 }
 

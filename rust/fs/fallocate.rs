@@ -3,7 +3,7 @@
 //! `fallocate()`: room for data, zeroes, and holes.
 //!
 //! Nothing is written to the device but the edges of what is to be zeroes, where a block has other data
-//! as well. What goes away leaves the page cache first; nobody can bring it in again meanwhile. Each
+//! as well. What goes away leaves the page cache first, unwritten; nobody can bring it in again meanwhile. Each
 //! step is a transaction of its own, and leaves the file in good order: a crash shows some of them.
 
 use super::{
@@ -19,13 +19,17 @@ use super::{
         self,
         Mapping, //
     },
-    size,
+    size::{
+        self,
+        LastBlock, //
+    },
     transaction::Transaction,
     File,
     Inode,
     Stablefs, //
 };
 use crate::{
+    allocation::Who,
     kernel::{
         current::check_fatal_signal,
         errno,
@@ -85,24 +89,22 @@ fn change(file: &File, wanted: &Fallocate) -> Result {
     let zeroed = enlarges && size::zero_behind_end(&pages, end)?;
     match wanted.mode {
         FallocateMode::PunchHole => {
-            remove_pages(inode, pos, end)?;
+            discard_pages(&pages, pos, end)?;
             size::free(inode, blocks::within(inode, pos, end)?)?;
+            record_size(inode, end)?;
             zero_edges(&pages, pos, end)?;
         }
         FallocateMode::ZeroRange => {
-            remove_pages(inode, pos, end)?;
+            discard_pages(&pages, pos, end)?;
             size::make_unwritten(inode, blocks::within(inode, pos, end)?)?;
+            record_size(inode, end)?;
             zero_edges(&pages, pos, end)?;
         }
         _ => (),
     }
     if wanted.mode != FallocateMode::PunchHole {
-        let allocated = allocate(inode, blocks::around(inode, pos, end)?);
-        if allocated.is_err() && enlarges {
-            // They are no data, so that is not worth another error: the file can still be cut.
-            let _ = size::trim(&lock, end);
-        }
-        allocated?;
+        let last = LastBlock::of(&lock)?;
+        allocate(inode, blocks::around(inode, pos, end)?).inspect_err(|_| last.trim(&lock, end))?;
     }
     if enlarges {
         enlarge(&lock, end, zeroed)?;
@@ -115,9 +117,13 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
     while lblks.start < lblks.end {
         check_fatal_signal()?;
         match map::lookup(inode, lblks.start)?.mapping {
-            Mapping::Hole(hole) | Mapping::Reserved(hole) => {
+            Mapping::Hole(hole) => {
                 let end = lblks.end.min(hole.end);
                 iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who())?;
+            }
+            Mapping::Reserved(reserved) => {
+                let end = lblks.end.min(reserved.end);
+                iomap::allocate(inode, LblkRange { end, ..lblks }, Who::Holder)?;
             }
             Mapping::Extent(extent) => lblks.start = extent.lblks().end,
         }
@@ -125,22 +131,46 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
     Ok(())
 }
 
-/// Takes the pages with bytes from `pos` up to `end` out of the page cache, after what is dirty there
-/// has been written: other data of theirs, and data of which the disk has to know for its size.
-fn remove_pages(inode: &Inode, pos: u64, end: u64) -> Result {
-    let page_len = u64::try_from(PAGE_SIZE).map_err(|_| EINVAL)?;
-    let start = pos
-        .checked_rem(page_len)
-        .and_then(|rest| pos.checked_sub(rest));
-    let end = end.checked_next_multiple_of(page_len);
-    let Some(range) = start
-        .zip(end)
-        .and_then(|(start, end)| ByteRange::new(start, end.checked_sub(start)?))
-    else {
+/// Discards what the page cache has of the bytes from `pos` up to `end`, which become zeroes.
+///
+/// What other data share a page with them are written first: the page stays mapped, and a store to it has
+/// to fault, so that blocks are reserved again. So are those before them of which the disk does not know
+/// yet: see [`record_size`].
+fn discard_pages(pages: &InvalidateExclusive<'_, Stablefs>, pos: u64, end: u64) -> Result {
+    let inode = pages.inode();
+    let end = end.min(inode.i_size_read());
+    let range = |start, end: u64| ByteRange::new(start, end.checked_sub(start)?);
+    let Some(discarded) = range(pos, end) else {
         return Ok(());
     };
-    inode.filemap_write_and_wait_range(range)?;
-    inode.invalidate_inode_pages2_range(range)
+    size::write_before(inode, pos, false)?;
+    let page_len = u64::try_from(PAGE_SIZE).map_err(|_| EINVAL)?;
+    for edge in [pos, end] {
+        let in_page = edge.checked_rem(page_len).ok_or(EINVAL)?;
+        let start = edge.saturating_sub(in_page);
+        if let Some(page) = edge
+            .checked_next_multiple_of(page_len)
+            .and_then(|end| range(start, end))
+        {
+            inode.filemap_write_and_wait_range(page)?;
+        }
+    }
+    pages.truncate_pagecache_range(discarded);
+    Ok(())
+}
+
+/// Has the disk say that the file is at least so large that the bytes before `end` are within: of these
+/// it has what is before the discarded ones, and those are zeroes there.
+fn record_size(inode: &Inode, end: u64) -> Result {
+    let end = end.min(inode.i_size_read());
+    if end <= inode.disk().size() {
+        return Ok(());
+    }
+    let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+    inode::update(&transaction, inode, |fields| {
+        fields.size = fields.size.max(end);
+    })?;
+    transaction.stop()
 }
 
 /// Writes zeroes to the blocks that have bytes from `pos` up to `end`, and others.

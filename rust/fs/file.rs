@@ -105,8 +105,12 @@ impl file::Operations for Operations {
         ready.unlock().generic_write_sync()
     }
 
-    fn fsync(file: &File, range: ByteRange, _datasync: bool) -> Result {
-        fsync::fsync(file, range)
+    fn fsync(file: &File, range: ByteRange, datasync: bool) -> Result {
+        if datasync {
+            fsync::fdatasync(file, range)
+        } else {
+            fsync::fsync(file, range)
+        }
     }
 
     fn fallocate(file: &File, fallocate: &Fallocate) -> Result {
@@ -190,14 +194,7 @@ pub(super) fn begin_write<'a>(
 pub(super) fn write_pages<'a>(
     write: &mut ReadyWrite<'a, Stablefs, Exclusive<'a>>,
 ) -> Result<usize> {
-    let inode = write.inode();
-    let end = write.end();
-    let written = file_buffered_write::<iomap::Operations>(write);
-    if end > inode.i_size_read() {
-        // They are no data, so that is not worth another error: the file can still be cut.
-        let _ = size::trim(write.inode_lock(), end);
-    }
-    written
+    file_buffered_write::<iomap::Operations>(write)
 }
 
 /// Tells a caller of `FIEMAP` where the data of a regular file, or of a directory, are.

@@ -124,6 +124,8 @@ struct Disk {
     inode: ondisk::Inode,
     /// The last transaction that changed it.
     tid: Option<Tid>,
+    /// The last one that changed its size, or where its data are.
+    data_tid: Option<Tid>,
     orphan: Option<orphan::Place>,
     window: Window,
 }
@@ -134,7 +136,7 @@ impl InodeInfo {
         pin_init!(Self {
             ino: inode.ino(),
             disk <- new_spinlock!(
-                Disk { inode, tid, orphan: None, window: Window::default() },
+                Disk { inode, tid, data_tid: tid, orphan: None, window: Window::default() },
                 "stablefs::disk"
             ),
             changing <- new_mutex!((), "stablefs::changing"),
@@ -188,6 +190,17 @@ impl Inode {
     /// The last transaction that changed the inode on the disk, or one after it.
     pub(super) fn tid(&self) -> Option<Tid> {
         self.data().disk.lock().tid
+    }
+
+    /// The last transaction that changed what is needed to read its data, or one after it.
+    pub(super) fn data_tid(&self) -> Option<Tid> {
+        self.data().disk.lock().data_tid
+    }
+
+    /// Has [`data_tid`](Self::data_tid) be that, as the tree of its extents has changed; [`update`] knows
+    /// when the size does.
+    pub(super) fn set_data_tid(&self, tid: Tid) {
+        self.data().disk.lock().data_tid = Some(tid);
     }
 
     /// Whether blocks may be claimed for it, as [`dax`](super::dax) does.
@@ -387,6 +400,9 @@ pub(super) fn update_whole<T>(
         .ok_or_else(|| transaction::bug(sb, at, "an inode that cannot be encoded"))?;
     edit.write()?;
     let mut known = inode.data().disk.lock();
+    if known.inode.size() != disk.size() {
+        known.data_tid = Some(tid);
+    }
     known.inode = disk;
     known.tid = Some(tid);
     Ok(changed)

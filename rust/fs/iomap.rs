@@ -118,7 +118,13 @@ impl WriteOperations for Operations {
 
 impl DirectWriteOperations for Operations {
     fn iomap_begin(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMapping<'_>> {
-        for_write(inode, pos, len, flags)
+        let mapping = for_write(inode, pos, len, flags)?;
+        // The size will change.
+        let extends = pos.saturating_add(len) > inode.i_size_read();
+        Ok(WriteMapping {
+            is_dirty: mapping.is_dirty || extends,
+            ..mapping
+        })
     }
 
     fn end_io(write: &DirectWrite<'_, Stablefs>) -> Result {
@@ -170,6 +176,16 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
                 };
                 allocate(inode, lblks, Who::Holder)?;
             }
+            map::Mapping::Extent(extent)
+                if flags.contains(Flags::WRITE) && extent.state() == State::Unwritten =>
+            {
+                match inode.sb().volume().allocator().check_nodes() {
+                    Err(_) if flags.contains(Flags::NOWAIT) => return Err(EAGAIN),
+                    Err(_) => balloc::check_nodes(inode.sb())?,
+                    Ok(()) => (),
+                }
+                return found(inode, lblk, &seen, flags, false);
+            }
             _ => return found(inode, lblk, &seen, flags, false),
         }
     }
@@ -190,12 +206,11 @@ fn found<'a>(
     })
 }
 
-/// Whether what the disk says of the file is not yet on it: who changes where the data are, or the size,
-/// changes the inode.
+/// Whether what the disk says of the size of the file, and of where its data are, is not yet on it.
 fn is_dirty(inode: &Inode) -> bool {
     let journal = inode.sb().journal();
     journal
-        .zip(inode.tid())
+        .zip(inode.data_tid())
         .is_some_and(|(journal, tid)| !journal.is_committed(tid))
 }
 

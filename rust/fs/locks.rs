@@ -35,8 +35,8 @@
 //!   `invalidate_lock` and folio locks, should these be pages of a file) → map. `i_rwsem` is given up
 //!   once all is submitted.
 //! * DAX read: `i_rwsem` → map; copying to the reader's memory may fault, as above.
-//! * `SEEK_HOLE`, `SEEK_DATA`, `FIEMAP`, `FIBMAP`: `i_rwsem` → folio locks (for unwritten extents) →
-//!   map.
+//! * `SEEK_HOLE`, `SEEK_DATA`, `FIEMAP`: `i_rwsem` → folio locks (for unwritten extents) → map.
+//! * `FIBMAP`: map; `swapon`, which asks the same, has `i_rwsem` exclusively.
 //!
 //! * buffered write: `i_rwsem`, exclusively → `invalidate_lock`, exclusively, for zeroes behind the old
 //!   end, and for what was reserved in vain → folio lock → map. Copying from the writer's memory may

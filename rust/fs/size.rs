@@ -195,21 +195,50 @@ pub(super) fn free(inode: &Inode, lblks: LblkRange) -> Result {
     Ok(())
 }
 
-/// Frees what was allocated behind the end of the file for a write up to `end` that did not get
-/// there.
-///
-/// # Errors
-///
-/// Those of [`free`].
-///
-/// # Context
-///
-/// Sleeps. No handle is started.
-pub(super) fn trim(lock: &InodeExclusive<'_, Stablefs>, end: u64) -> Result {
-    let inode = lock.inode();
-    let start = blocks::behind(inode, inode.i_size_read())?;
-    let end = blocks::behind(inode, end)?;
-    free(inode, LblkRange { start, end })
+/// The block behind the last one that a file has, or has reserved; at least that behind its end.
+pub(super) struct LastBlock(Lblk);
+
+impl LastBlock {
+    /// That of a file, before something is allocated behind its end.
+    ///
+    /// # Errors
+    ///
+    /// What reading the tree says.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(super) fn of(lock: &InodeExclusive<'_, Stablefs>) -> Result<Self> {
+        let inode = lock.inode();
+        let mut lblk = blocks::behind(inode, inode.i_size_read())?;
+        let mut last = lblk;
+        while lblk < Lblk::END {
+            let mapping = map::lookup(inode, lblk)?.mapping;
+            lblk = mapping.lblks().end;
+            if !matches!(mapping, Mapping::Hole(_)) {
+                last = lblk;
+            }
+        }
+        Ok(Self(last))
+    }
+
+    /// Frees what has been allocated behind that and the end of the file, for a write up to `end` that
+    /// did not get there. What the file had before may have been promised.
+    ///
+    /// That is not worth an error: they are no data, and the file can still be cut.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No handle is started.
+    pub(super) fn trim(self, lock: &InodeExclusive<'_, Stablefs>, end: u64) {
+        let inode = lock.inode();
+        let trim = || {
+            let start = blocks::behind(inode, inode.i_size_read())?.max(self.0);
+            let end = blocks::behind(inode, end)?;
+            free(inode, LblkRange { start, end })
+        };
+        let _ = trim();
+    }
 }
 
 /// Has the device have what is dirty before `end`, as far as the disk does not know of it yet; and

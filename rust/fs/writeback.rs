@@ -10,6 +10,7 @@
 //! that the blocks had before.
 
 use super::{
+    balloc,
     blocks,
     delalloc,
     extents::{
@@ -35,9 +36,22 @@ use crate::{
         WritebackOperations,
         WritebackRange, //
     },
-    ondisk::extent::State,
+    ondisk::{
+        extent::State,
+        Lblk,
+        LblkRange, //
+    },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+};
+
+/// How long it takes to look for memory again that was not there.
+const PAUSE: Delta = Delta::from_millis(20);
 
 impl WritebackOperations for Operations {
     fn completions(sb: &SuperBlock) -> &Completions<Self> {
@@ -45,17 +59,22 @@ impl WritebackOperations for Operations {
     }
 
     fn writeback_range(range: WritebackRange<'_, Self>) -> Result<Added> {
-        let (inode, pos, len) = (range.inode(), range.pos(), range.len());
-        if range.cached() == Some(map::cookie(inode)) {
-            return range.map_as_before()?.add_to_ioend();
-        }
-        let mapping = iomap::find(inode, pos).inspect_err(|_| {
-            // The data are lost, as whoever waits for them is told.
-            if let Ok(lblks) = blocks::around(inode, pos, pos.saturating_add(len)) {
+        let (inode, pos, end) = (range.inode(), range.pos(), range.folio_end());
+        let add = || {
+            if range.cached() == Some(map::cookie(inode)) {
+                return range.map_as_before()?.add_to_ioend();
+            }
+            let mapping = with_memory(|| iomap::find(inode, pos))?;
+            range.map(&mapping)?.add_to_ioend()
+        };
+        add().inspect_err(|_| {
+            // The data are lost, as whoever waits for them is told: these, and what else of the folio
+            // comes after them.
+            let end = end.min(blocks::pos(inode, Lblk::END));
+            if let Ok(lblks) = blocks::around(inode, pos, end) {
                 delalloc::release(inode, lblks);
             }
-        })?;
-        range.map(&mapping)?.add_to_ioend()
+        })
     }
 
     fn needs_end_io(ioend: &Ioend<'_, Stablefs>) -> bool {
@@ -100,32 +119,61 @@ pub(super) fn record(inode: &Inode, data: &Data) -> Result {
     let end = data.pos.saturating_add(data.len);
     let mut lblks = blocks::around(inode, data.pos, end)?;
     while lblks.start < lblks.end {
-        let credits = if data.unwritten {
-            Steps::of(inode).convert()
-        } else {
-            inode::CREDITS
+        let step = || with_memory(|| record_some(inode, data, lblks));
+        lblks.start = match step() {
+            Err(error) if error == ENOSPC => {
+                // A node of the tree was to be split.
+                balloc::make_room(inode.sb());
+                step()?
+            }
+            next => next?,
         };
-        let transaction = Transaction::start(inode.sb(), credits)?;
-        lblks.start = if data.unwritten {
-            extents::convert(&transaction, inode, lblks, State::Written)?
-        } else {
-            lblks.end
-        };
-        // In the transaction of its last block: written ones behind the end are an error.
-        let end = blocks::pos(inode, lblks.start).min(end);
-        if end > inode.disk().size() {
-            let enlarged = inode::update(&transaction, inode, |fields| {
-                // The file may have become shorter; that waits for this to end.
-                let size = if data.extends {
-                    end
-                } else {
-                    end.min(inode.i_size_read())
-                };
-                fields.size = fields.size.max(size);
-            });
-            enlarged.inspect_err(|error| transaction.abort(*error))?;
-        }
-        transaction.stop()?;
     }
     Ok(())
+}
+
+/// Does what [`record`] does for the beginning of `lblks`, and returns the block before which that is
+/// done.
+fn record_some(inode: &Inode, data: &Data, lblks: LblkRange) -> Result<Lblk> {
+    let credits = if data.unwritten {
+        Steps::of(inode).convert()
+    } else {
+        inode::CREDITS
+    };
+    let transaction = Transaction::start(inode.sb(), credits)?;
+    let next = if data.unwritten {
+        extents::convert(&transaction, inode, lblks, State::Written)?
+    } else {
+        lblks.end
+    };
+    // In the transaction of its last block: written ones behind the end are an error.
+    let end = blocks::pos(inode, next).min(data.pos.saturating_add(data.len));
+    if end > inode.disk().size() {
+        let enlarged = inode::update(&transaction, inode, |fields| {
+            // The file may have become shorter; that waits for this to end.
+            let size = if data.extends {
+                end
+            } else {
+                end.min(inode.i_size_read())
+            };
+            fields.size = fields.size.max(size);
+        });
+        enlarged.inspect_err(|error| transaction.abort(*error))?;
+    }
+    transaction.stop()?;
+    Ok(next)
+}
+
+/// Does something for data that would be lost if it failed, again until there is memory for it.
+///
+/// # Context
+///
+/// Sleeps. No handle is started.
+fn with_memory<T>(mut step: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match step() {
+            Err(error) if error == ENOMEM => fsleep(PAUSE),
+            result => return result,
+        }
+    }
 }

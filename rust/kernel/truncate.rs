@@ -17,7 +17,6 @@ use super::{
 use crate::bindings;
 use ::kernel::{
     error::to_result,
-    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -123,26 +122,6 @@ impl<T: FileSystemType> Inode<T> {
         // SAFETY: The pages are the inode's, valid by the type invariants.
         unsafe { bindings::mapping_stable_writes(self.i_mapping()) }
     }
-
-    /// Removes from the page cache, and from all mappings, what is there of `range`.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if something is dirty, or else cannot be removed.
-    ///
-    /// # Context
-    ///
-    /// Sleeps. No handle of the journal may be open, and no folio locked.
-    pub(crate) fn invalidate_inode_pages2_range(&self, range: ByteRange) -> Result {
-        let (start, last) = range.into_raw();
-        // CAST: to a type of as many bits; positions are not negative.
-        let page = |pos: i64| pos as usize / PAGE_SIZE;
-        // SAFETY: The pages are the inode's, valid by the type invariants.
-        let err = unsafe {
-            bindings::invalidate_inode_pages2_range(self.i_mapping(), page(start), page(last))
-        };
-        to_result(err)
-    }
 }
 
 impl<T: FileSystemType> InodeExclusive<'_, T> {
@@ -196,6 +175,19 @@ impl<T: FileSystemType> InodeExclusive<'_, T> {
 }
 
 impl<T: FileSystemType> InvalidateExclusive<'_, T> {
+    /// Discards what the page cache has of `range`, dirty or not, and waits for what is being written of
+    /// it. The part of a folio that has other bytes, too, becomes zeroes; if that is part of a page, it
+    /// stays mapped.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn truncate_pagecache_range(&self, range: ByteRange) {
+        let (start, last) = range.into_raw();
+        // SAFETY: Valid by the type invariants; the locks that C wants are held.
+        unsafe { bindings::truncate_pagecache_range(self.inode().as_ptr(), start, last) };
+    }
+
     /// Sets the size, and removes from the page cache, and from all mappings, what is behind it.
     ///
     /// # Errors

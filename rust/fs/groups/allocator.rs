@@ -91,6 +91,8 @@ struct Known {
 /// What all groups have together.
 struct Counts {
     space: Space,
+    /// How often blocks that were in use, or held, have become free.
+    returns: u64,
     free_inodes: u64,
     used_dirs: u64,
 }
@@ -121,6 +123,7 @@ impl Allocator {
                 space <- new_spinlock!(
                     Counts {
                         space: Space::new(sum.free_blocks, kept),
+                        returns: 0,
                         free_inodes: sum.free_inodes,
                         used_dirs: sum.used_dirs,
                     },
@@ -165,6 +168,13 @@ impl Allocator {
         Blocks(self.space.lock().space.freed())
     }
 
+    /// Another number each time that blocks have become free. As long as it is the same, who has reserved
+    /// blocks finds some: a search over all groups can miss such as became free behind it, while others
+    /// took those before it.
+    pub(in crate::fs) fn returns(&self) -> u64 {
+        self.space.lock().returns
+    }
+
     /// Reserves blocks: all or none. See [`Space::reserve`].
     ///
     /// # Errors
@@ -172,6 +182,15 @@ impl Allocator {
     /// [`NoSpace`].
     pub(in crate::fs) fn reserve(&self, n: Blocks, who: Who) -> Result<(), NoSpace> {
         self.space.lock().space.reserve(n.0, who)
+    }
+
+    /// Whether extents can be split for what is written to them. See [`Space::check_nodes`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoSpace`].
+    pub(in crate::fs) fn check_nodes(&self) -> Result<(), NoSpace> {
+        self.space.lock().space.check_nodes()
     }
 
     /// Gives back reserved blocks that were not needed; nothing if there are not so many.
@@ -217,8 +236,10 @@ impl Allocator {
             while let Some(pblk) = next {
                 let (freed, rest) = stripe.sweep(pblk, tid);
                 if freed > 0 {
+                    let mut counts = self.space.lock();
                     // What was freed has been noted so before it was held.
-                    let _ = self.space.lock().space.commit(freed);
+                    let _ = counts.space.commit(freed);
+                    counts.returns = counts.returns.wrapping_add(1);
                 }
                 next = rest;
             }
@@ -367,7 +388,9 @@ impl Group<'_> {
             summary.freed(around.len());
         }
         drop(known);
-        self.allocator.space.lock().space.give_back(n, who);
+        let mut counts = self.allocator.space.lock();
+        counts.space.give_back(n, who);
+        counts.returns = counts.returns.wrapping_add(1);
     }
 
     /// Notes that an inode was taken, or freed, for or from a directory.

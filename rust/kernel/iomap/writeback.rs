@@ -170,9 +170,15 @@ impl<'a, U: WritebackOperations> WritebackRange<'a, U> {
         self.pos
     }
 
-    /// How many bytes it has; whole blocks.
-    pub(crate) fn len(&self) -> u64 {
-        self.len.into()
+    /// Where its folio ends. If the part fails, what comes after it is no longer dirty, either.
+    pub(crate) fn folio_end(&self) -> u64 {
+        let folio = self.folio.as_ptr();
+        // SAFETY: Valid by the type invariants; locked, so that it stays where it is, here as below.
+        let pos = unsafe { bindings::folio_pos(folio) };
+        // SAFETY: As above.
+        let len = unsafe { bindings::folio_size(folio) };
+        // CAST: to a type of at least as many bits.
+        u64::try_from(pos).unwrap_or(0).saturating_add(len as u64)
     }
 
     /// The [`WriteMapping::validity_cookie`] of the mapping of the range before, if this one begins

@@ -11,8 +11,6 @@ use crate::volume::{
 use allocation::{
     Kept,
     NoSpace,
-    Plan,
-    Shape,
     Space,
     Who, //
 };
@@ -96,34 +94,54 @@ fn blocks_are_counted_once() {
     assert!(refused > 100 && helped > 20, "{refused} {helped}");
 }
 
-/// Files are written to until there is no room, then written back, in pieces, with as many nodes as
-/// are kept for their trees: a search never comes back without.
+/// Half of what is kept for nodes is for what was written before.
+#[test]
+fn writes_stop_before_the_nodes_do() {
+    let kept = Kept {
+        root: 50,
+        essential: 10,
+    };
+    let mut space = Space::new(100, kept);
+    space.reserve(90, Who::Root).unwrap();
+    space.take(90).unwrap();
+    for left in (0..10).rev() {
+        assert_eq!(space.check_nodes().is_ok(), left >= 4, "{left}");
+        space.reserve(1, Who::Essential).unwrap();
+    }
+    space.cancel(10).unwrap();
+    space.reserve(10, Who::Essential).unwrap();
+    let refused = |commit_helps| Err(NoSpace { commit_helps });
+    space.release(4);
+    assert_eq!(space.check_nodes(), refused(false));
+    space.release(1);
+    assert_eq!(space.check_nodes(), refused(true));
+    space.commit(5).unwrap();
+    assert_eq!(space.check_nodes(), Ok(()));
+}
+
+/// Files are written to until there is no room, then written back, in pieces: a search never comes back
+/// without.
 #[test]
 fn writeback_finds_all_that_was_promised() {
     let mut numbers = Numbers(12);
     for round in 0..20 {
         let mut volume = Volume::random(SMALL, &mut numbers);
         let ino = |n: u32| volume.geometry.volume().ino(n).unwrap();
-        let shape = Shape::new(volume.geometry.volume().block_size()).unwrap();
-        // Each file with its plan and how many blocks are dirty; and one that has all nodes.
+        // Each file with how many blocks are dirty.
         let mut files: Vec<_> = (0..6)
-            .map(|n| (File::new(ino(12 + 100 * n)), Plan::default(), 0_u64))
+            .map(|n| (File::new(ino(12 + 100 * n)), 0_u64))
             .collect();
-        let mut nodes = File::new(ino(11));
         let mut space = Space::new(volume.free(), Kept::default());
         let mut full = 0;
         while full < 5 {
-            let (file, plan, dirty) = {
+            let (file, dirty) = {
                 let at = numbers.below(files.len());
                 &mut files[at]
             };
-            let depth = 1;
             if numbers.below(3) > 0 {
                 let n = 1 + numbers.next() % 30;
-                let announced = plan.announce(shape, depth, n);
-                let more = announced.kept() - plan.kept();
-                match space.reserve(n + more, Who::User) {
-                    Ok(()) => (*plan, *dirty) = (announced, *dirty + n),
+                match space.reserve(n, Who::User) {
+                    Ok(()) => *dirty += n,
                     Err(NoSpace { commit_helps: true }) => space.commit(volume.commit()).unwrap(),
                     Err(_) => full += 1,
                 }
@@ -136,17 +154,7 @@ fn writeback_finds_all_that_was_promised() {
                 left -= len(blocks.unwrap_or_else(|| panic!("round {round}: no block for data")));
             }
             space.take(n).unwrap();
-            for _ in 0..plan.kept().min(numbers.next() % 4) {
-                assert!(
-                    volume.append(&mut nodes, 1, false).is_some(),
-                    "round {round}: no node"
-                );
-                plan.spend(1).unwrap();
-                space.take(1).unwrap();
-            }
             *dirty -= n;
-            let surplus = plan.settle(shape, depth, n).unwrap();
-            space.cancel(surplus).unwrap();
             // Now and then a file loses its last blocks.
             if numbers.below(2) == 0 {
                 if let Some(last) = file.extents.pop() {
@@ -164,15 +172,11 @@ fn writeback_finds_all_that_was_promised() {
             }
         }
         // The last of it.
-        for (file, plan, dirty) in &mut files {
+        for (file, dirty) in &mut files {
             while *dirty > 0 {
                 let n = len(volume.append(file, *dirty, true).unwrap());
                 space.take(n).unwrap();
                 *dirty -= n;
-            }
-            for _ in 0..plan.kept() {
-                assert!(volume.append(&mut nodes, 1, false).is_some());
-                space.take(1).unwrap();
             }
         }
         assert_eq!(space.reserved(), 0);
