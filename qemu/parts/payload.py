@@ -3,7 +3,7 @@
 
 import shutil
 
-from . import store, toolchain
+from . import store, suites, toolchain
 
 DEMO = store.TOP / "qemu" / "guest" / "demo"
 
@@ -45,6 +45,7 @@ def build_selftests():
         store.BUILD / "selftests.log",
         environment={"CARGO_TARGET_DIR": "/run/target"},
     )
+    shutil.copytree(suites.programs(), installed / "suites", dirs_exist_ok=True)
     return installed
 
 
