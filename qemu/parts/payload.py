@@ -4,7 +4,7 @@
 import re
 import shutil
 
-from . import store, toolchain
+from . import store, suites, toolchain
 
 DEMO = store.TOP / "qemu" / "guest" / "demo"
 KBUILD = store.TOP / "Kbuild"
@@ -54,6 +54,7 @@ def build_selftests():
         store.BUILD / "selftests.log",
         environment={"CARGO_TARGET_DIR": "/run/target"},
     )
+    shutil.copytree(suites.programs(), installed / "suites", dirs_exist_ok=True)
     return installed
 
 

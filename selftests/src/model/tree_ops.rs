@@ -339,6 +339,11 @@ impl Tree {
         };
         self.set(&from, left)?;
         self.set(&to, Some(old))?;
+        if let (RenameFlags::EXCHANGE, Fstyp::Xfs, Some(new)) = (flags, self.fstyp, new) {
+            // It takes a change of `..` for one of the directory's content.
+            self.node_mut(old)?.mtime = None;
+            self.node_mut(new)?.mtime = None;
+        }
         match new.filter(|_| flags != RenameFlags::EXCHANGE) {
             Some(replaced) => self.drop_link(replaced),
             None => Ok(()),

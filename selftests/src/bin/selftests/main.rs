@@ -19,6 +19,7 @@ mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
 mod replays_the_journal;
+mod suites;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
 
@@ -51,6 +52,8 @@ const PROGRAMS: &[&Program] = &[
     &large_directories::PROGRAM,
     &full_disk::PROGRAM,
     &survives_power_cuts::PROGRAM,
+    &suites::FSX,
+    &suites::PJDFSTEST,
 ];
 
 fn main() -> ExitCode {
