@@ -98,12 +98,14 @@ fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
     let mut journal = jbd2::Journal::init_dev(sb, map)
         .and_then(jbd2::Journal::load)
         .map_err(Refusal::Replay)?;
-    let checksums = volume
-        .features()
-        .ro_compat
-        .contains(RoCompat::METADATA_CSUM);
+    let features = volume.features();
+    let format = jbd2::Format {
+        checksums: features.ro_compat.contains(RoCompat::METADATA_CSUM),
+        // The numbers of large volumes would be cut off, and replay would write elsewhere.
+        wide: features.incompat.contains(Incompat::BIT64),
+    };
     journal
-        .set_checksums(checksums)
+        .set_format(format)
         .and_then(|()| sb.set_journal(journal))
         .map_err(Refusal::Replay)
 }
