@@ -162,23 +162,32 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What reading the file says, or `look` does.
+    /// What `look` says, at once; what reading a block of the file says, once the others have been shown.
     pub(super) fn for_each(
         &self,
         sb: &SuperBlock,
         mut look: impl FnMut(At, Place, u32) -> Result,
     ) -> Result {
+        let mut all = Ok(());
         for pblk in self.blocks.iter().copied() {
             let at = At::block(self.ino, pblk);
-            let bytes = metadata::copy_block(sb, sb.volume(), pblk)
-                .map_err(|error| metadata::unreadable(sb, at, error))?;
+            let bytes = match metadata::copy_block(sb, sb.volume(), pblk) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    all = Err(metadata::unreadable(sb, at, error));
+                    continue;
+                }
+            };
             let block = Block::new(&bytes).ok_or(EINVAL)?;
-            let block = OrphanBlock::parse::<KernelCrc32c>(self.seed, pblk, block)
-                .map_err(|error| metadata::blame(sb, at, error))?;
-            for (slot, number) in block.numbers() {
-                look(at, Place { pblk, slot }, number)?;
+            match OrphanBlock::parse::<KernelCrc32c>(self.seed, pblk, block) {
+                Ok(block) => {
+                    for (slot, number) in block.numbers() {
+                        look(at, Place { pblk, slot }, number)?;
+                    }
+                }
+                Err(error) => all = Err(metadata::blame(sb, at, error)),
             }
         }
-        Ok(())
+        all
     }
 }
