@@ -144,6 +144,15 @@ impl Tid {
     }
 }
 
+/// How a journal is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Format {
+    /// Whether each block has a checksum of its own (version 3).
+    pub(crate) checksums: bool,
+    /// Whether numbers of blocks have more than 32 bits.
+    pub(crate) wide: bool,
+}
+
 /// A journal: what was in it has been replayed, and is on the device.
 #[must_use = "the journal is destroyed when this is dropped"]
 pub(crate) struct Loaded<'sb, M: Map>(Journal<'sb, M>);
@@ -176,19 +185,22 @@ impl<M: Map> Loaded<'_, M> {
         Loaded(Journal(this.0, PhantomData, PhantomData))
     }
 
-    /// Has what is committed from now on be protected by checksums of its own, each block with one
-    /// (version 3), or not.
+    /// Has what is committed from now on be in that format.
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` if the format of the journal has no room for that.
-    pub(crate) fn set_checksums(&mut self, on: bool) -> Result {
-        let (set, clear) = if on {
-            (bindings::JBD2_FEATURE_INCOMPAT_CSUM_V3, 0)
+    /// `EOPNOTSUPP` if the journal's superblock has no room to say so.
+    pub(crate) fn set_format(&mut self, format: Format) -> Result {
+        let mut set = 0;
+        let mut clear = bindings::JBD2_FEATURE_INCOMPAT_CSUM_V2;
+        if format.checksums {
+            set |= bindings::JBD2_FEATURE_INCOMPAT_CSUM_V3;
         } else {
-            (0, bindings::JBD2_FEATURE_INCOMPAT_CSUM_V3)
-        };
-        let incompat = clear | bindings::JBD2_FEATURE_INCOMPAT_CSUM_V2;
+            clear |= bindings::JBD2_FEATURE_INCOMPAT_CSUM_V3;
+        }
+        if format.wide {
+            set |= bindings::JBD2_FEATURE_INCOMPAT_64BIT;
+        }
         let compat = bindings::JBD2_FEATURE_COMPAT_CHECKSUM;
         // CAST: to a type of at least as many bits; and so below.
         // SAFETY: Valid by the type invariants; no transaction has been started, as that wants a
@@ -198,7 +210,7 @@ impl<M: Map> Loaded<'_, M> {
                 self.as_ptr(),
                 compat as c_ulong,
                 0,
-                incompat as c_ulong,
+                clear as c_ulong,
             )
         };
         // SAFETY: As above.
