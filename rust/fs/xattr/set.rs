@@ -265,10 +265,14 @@ fn give_back(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk, error: Er
     }
 }
 
+/// Frees a block, or changes nothing.
 fn free(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk) -> Result {
     let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
-    transaction.revoke(pblk)?;
-    balloc::free_blocks(transaction, inode.ino(), PblkRange { start: pblk, end })
+    balloc::free_blocks(transaction, inode.ino(), PblkRange { start: pblk, end })?;
+    // Nobody takes it before the transaction is committed.
+    transaction
+        .revoke(pblk)
+        .inspect_err(|error| transaction.abort(*error))
 }
 
 /// Has the inode have attributes `in_inode`, and the others at a place.
@@ -329,7 +333,7 @@ fn write(
 ///
 /// # Errors
 ///
-/// What reading and checking the block says, or the journal.
+/// What reading and checking the block says, or the journal. Nothing has changed then.
 ///
 /// # Context
 ///
