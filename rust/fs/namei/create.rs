@@ -486,7 +486,11 @@ fn init_xattrs(
 }
 
 /// Stops the handle in which a file was made, or was to be.
-fn end(transaction: Transaction<'_>, created: &Inode, done: Result) -> Result {
+fn end(
+    transaction: Transaction<'_>,
+    created: &Created<'_, Stablefs>,
+    done: Result,
+) -> Result {
     if done.is_err() {
         discard(&transaction, created);
     }
@@ -495,10 +499,11 @@ fn end(transaction: Transaction<'_>, created: &Inode, done: Result) -> Result {
 }
 
 /// Has a new file be one to be deleted, whatever it has of what it is made of.
-fn discard(transaction: &Transaction<'_>, created: &Inode) {
+fn discard(transaction: &Transaction<'_>, created: &Created<'_, Stablefs>) {
     let volume = created.sb().volume();
+    // Each update has the disk say as many links as the VFS does, also that of the list of orphans.
+    created.locked().clear_nlink();
     let noted = inode::update(transaction, created, |fields| {
-        fields.links = 0;
         symlink::forget_target(volume, fields);
     })
     .and_then(|()| match orphan::add(transaction, created) {
