@@ -58,8 +58,19 @@ pub(super) fn evict_inode(inode: &Inode) {
 }
 
 fn delete(inode: &Inode) -> Result {
-    if matches!(inode.disk().content(), Content::Extents(_)) {
-        extents::truncate(inode, Lblk(0))?;
+    match inode.disk().content() {
+        Content::BlockMap => {
+            let number = inode.ino().get();
+            log::warn(
+                inode.sb(),
+                format_args!(
+                    "inode {number}: stays an orphan, as its blocks are not mapped by extents"
+                ),
+            );
+            return Ok(());
+        }
+        Content::Extents(_) => extents::truncate(inode, Lblk(0))?,
+        Content::Target(_) | Content::Device(_) | Content::Nothing => (),
     }
     let credits = inode::CREDITS
         .and(ialloc::CREDITS)
