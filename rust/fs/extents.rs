@@ -43,6 +43,7 @@ use crate::{
     },
     kernel::{
         errno,
+        gfp::GFP_NOFAIL,
         jbd2::Credits, //
     },
     ondisk::{
@@ -468,7 +469,7 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
         self.is_changed = true;
         let len = self.inode.sb().volume().block_size().bytes().get();
         let len = usize::try_from(len).map_err(|_| EINVAL)?;
-        let mut block = KVec::from_elem(0_u8, len, GFP_KERNEL)?;
+        let mut block = KVec::from_elem(0_u8, len, GFP_NOFAIL)?;
         let filled = fill(&mut block);
         self.transaction.create(new, &block)?;
         Ok(filled)

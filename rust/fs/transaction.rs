@@ -118,8 +118,7 @@ impl<'a> Transaction<'a> {
         let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
         let buffer = Buffer::sb_bread(self.sb, addr)
             .map_err(|error| metadata::unreadable(self.sb, at, error))?;
-        // With a handle started all allocations are NOFS.
-        let bytes = buffer.to_vec(addr, len, GFP_KERNEL)?;
+        let bytes = buffer.to_vec(addr, len)?;
         let access = self.handle.get_write_access(buffer)?;
         Ok(Edit {
             access,

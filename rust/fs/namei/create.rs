@@ -357,12 +357,17 @@ fn make<'a>(
     })?;
     let time = to_disk(numbered.time());
     fields.crtime = fields.crtime.map(|_| time);
-    let disk = record(transaction, sb, ino, &fields).inspect_err(|error| {
-        if ialloc::free_inode(transaction, ino, is_dir).is_err() {
-            transaction.abort(*error);
+    match record(transaction, sb, ino, &fields) {
+        Ok(disk) => Ok(numbered.fill(params, InodeInfo::new(disk, None))),
+        Err(error) => {
+            // Whoever takes the number next must not find it in use.
+            drop(numbered);
+            if ialloc::free_inode(transaction, ino, is_dir).is_err() {
+                transaction.abort(error);
+            }
+            Err(error)
         }
-    })?;
-    Ok(numbered.fill(params, InodeInfo::new(disk, None)))
+    }
 }
 
 /// Writes a new inode to the inode table.
