@@ -110,7 +110,7 @@ pub(super) fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
     Ok(())
 }
 
-/// Puts what the VFS says of an inode into what the disk shall say.
+/// Puts what the VFS says of an inode into what the disk shall say, as far as that has room.
 pub(super) fn from_vfs(inode: &Inode, fields: &mut ondisk::inode::Fields) {
     let vfs = inode.attributes();
     fields.permissions = vfs.permissions;
@@ -122,11 +122,7 @@ pub(super) fn from_vfs(inode: &Inode, fields: &mut ondisk::inode::Fields) {
         fields.size = vfs.size;
     }
     fields.sectors = vfs.blocks;
-    fields.version = if inode.sb().volume().inode_size() > 128 {
-        vfs.version
-    } else {
-        vfs.version & u64::from(u32::MAX)
-    };
+    fields.version = vfs.version;
     fields.atime = to_disk(vfs.atime);
     fields.mtime = to_disk(vfs.mtime);
     fields.ctime = to_disk(vfs.ctime);

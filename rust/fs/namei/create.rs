@@ -74,7 +74,8 @@ use crate::{
             Fields,
             Flags,
             Target,
-            Type, //
+            Type,
+            EXTRA_ISIZE, //
         },
         xattr::Prefix,
         Blocks,
@@ -377,9 +378,6 @@ fn record(
     ino: Ino,
     fields: &Fields,
 ) -> Result<crate::ondisk::Inode> {
-    /// Bytes of the newer fields, as `struct ext4_inode` has them.
-    const EXTRA_ISIZE: u16 = 32;
-
     let place = inode::place_of(sb, ino)?;
     let at = At::block(ino, place.pblk);
     let mut edit = transaction.edit_part(at, place)?;
