@@ -103,11 +103,18 @@ pub(super) fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
         shown = shown.without(Flags::PROJINHERIT);
     }
     fa.fill_flags(disk.flags().bits() & shown.bits());
+    fa.set_projid(shown_projid(inode));
+    Ok(())
+}
+
+/// The project that a file counts against, where there are any.
+fn shown_projid(inode: &Inode) -> u32 {
     let ro_compat = inode.sb().volume().features().ro_compat;
     if ro_compat.contains(RoCompat::PROJECT) {
-        fa.set_projid(disk.projid());
+        inode.disk().projid()
+    } else {
+        0
     }
-    Ok(())
 }
 
 /// Puts what the VFS says of an inode into what the disk shall say, as far as that has room.
@@ -136,6 +143,8 @@ pub(super) fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         size::setattr(&attr, size)?;
     } else {
         let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+        inode::prepare(&transaction, &inode)?;
+        inode.inode_inc_iversion();
         attr.setattr_copy();
         inode::update(&transaction, &inode, |_| ())?;
         transaction.stop()?;
@@ -155,6 +164,9 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
         .with(Flags::DAX);
 
     let disk = inode.disk();
+    if wanted.projid != shown_projid(&inode) {
+        return Err(errno::eopnotsupp());
+    }
     let before = disk.flags();
     let wanted = Flags::from_bits(wanted.flags & Flags::USER_VISIBLE.bits());
     let shown = Flags::from_bits(before.bits() & Flags::USER_VISIBLE.bits());
