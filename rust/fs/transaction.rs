@@ -11,6 +11,7 @@
 //! and write to.
 
 use super::{
+    balloc,
     metadata::{
         self,
         At, //
@@ -229,6 +230,18 @@ impl Edit<'_> {
     /// May sleep.
     pub(super) fn write(mut self) -> Result {
         self.access.write(self.addr, &self.bytes)
+    }
+}
+
+/// Tries again, if there was no room, once what has been freed is free.
+///
+/// # Context
+///
+/// Sleeps. No handle is started, but by `change`, which has done nothing if it fails.
+pub(super) fn with_room<T>(sb: &SuperBlock, change: impl Fn() -> Result<T>) -> Result<T> {
+    match change() {
+        Err(error) if error == ENOSPC && balloc::make_room(sb) => change(),
+        done => done,
     }
 }
 

@@ -28,11 +28,12 @@ use super::{
         orphan, symlink,
         transaction::{
             self,
+            with_room,
             Transaction, //
         },
         xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
     },
-    entries, link, whole, with_room,
+    entries, link, whole,
 };
 use crate::{
     allocation,
@@ -489,11 +490,7 @@ fn init_xattrs(
 }
 
 /// Stops the handle in which a file was made, or was to be.
-fn end(
-    transaction: Transaction<'_>,
-    created: &Created<'_, Stablefs>,
-    done: Result,
-) -> Result {
+fn end(transaction: Transaction<'_>, created: &Created<'_, Stablefs>, done: Result) -> Result {
     if done.is_err() {
         discard(&transaction, created);
     }

@@ -12,11 +12,14 @@ use super::{
             At, //
         },
         orphan,
-        transaction::Transaction,
+        transaction::{
+            with_room,
+            Transaction, //
+        },
         Inode, Stablefs,
     },
     create::has_project,
-    entries, lookup, whole, with_room,
+    entries, lookup, whole,
 };
 use crate::{
     kernel::{
