@@ -14,25 +14,27 @@ use crate::ondisk::{
         Extent,
         Few, //
     },
+    Blocks,
     Lblk,
     LblkRange, //
 };
 
 impl<N: Nodes> Tree<'_, N> {
-    /// Removes what the last extent that has blocks in `lblks` has there, and returns it; none if all
-    /// of that is a hole. Its blocks are the caller's to free, in the same handle.
+    /// Removes what the last extent that has blocks in `lblks` has there, or the last `most` blocks
+    /// of that, and returns it; none if all of that is a hole. Its blocks are the caller's to free, in
+    /// the same handle.
     ///
     /// Each call leaves a tree in good order; the next one can have another handle:
     ///
     /// ```
     /// # use extent_tree::{Nodes, Result, Tree};
-    /// # use ondisk::{LblkRange, PblkRange};
+    /// # use ondisk::{Blocks, LblkRange, PblkRange};
     /// fn punch<N: Nodes>(
     ///     tree: &mut Tree<'_, N>,
     ///     lblks: LblkRange,
     ///     free: impl Fn(PblkRange),
     /// ) -> Result<(), N> {
-    ///     while let Some(removed) = tree.remove(lblks)? {
+    ///     while let Some(removed) = tree.remove(lblks, Blocks(1 << 10))? {
     ///         free(removed.pblks());
     ///     }
     ///     Ok(())
@@ -43,7 +45,7 @@ impl<N: Nodes> Tree<'_, N> {
     ///
     /// [`TooDeep`](Error::TooDeep), as what is left of an extent can be two. The tree is as it was,
     /// except after an error from a [change](super).
-    pub fn remove(&mut self, lblks: LblkRange) -> Result<Option<Extent>, N> {
+    pub fn remove(&mut self, lblks: LblkRange, most: Blocks) -> Result<Option<Extent>, N> {
         let Some(last) = lblks.end.0.checked_sub(1).map(Lblk) else {
             return Ok(None);
         };
@@ -53,7 +55,12 @@ impl<N: Nodes> Tree<'_, N> {
                 return Ok(None);
             };
             let state = extent.state();
-            let Some(removed) = this.part(&extent, lblks, state) else {
+            let end = lblks.end.min(extent.lblks().end);
+            let start = end
+                .0
+                .saturating_sub(u32::try_from(most.0).unwrap_or(u32::MAX));
+            let start = lblks.start.max(Lblk(start));
+            let Some(removed) = this.part(&extent, LblkRange { start, end }, state) else {
                 return Ok(None);
             };
             let [head, tail] =

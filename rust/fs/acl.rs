@@ -4,12 +4,14 @@
 //! the inode.
 
 use super::{
-    inode,
     metadata::{
         self,
         At, //
     },
-    transaction::Transaction,
+    transaction::{
+        with_room,
+        Transaction, //
+    },
     xattr, Inode, Stablefs,
 };
 use crate::{
@@ -76,17 +78,18 @@ pub(super) fn set(
         _ => None,
     };
     let kept = updated.as_ref().map_or(acl, |updated| updated.acl);
-    let transaction = Transaction::start(inode.sb(), xattr::CREDITS.and(inode::CREDITS))?;
-    let before = inode.attributes().permissions;
-    if let Some(updated) = &updated {
-        inode.set_permissions(updated.permissions);
-    }
-    inode.inode_set_ctime_current();
-    inode.inode_inc_iversion();
-    // Undone, should it fail: the mode that others see is the one that the disk has.
-    set_with(&transaction, inode, acl_type, kept).inspect_err(|_| inode.set_permissions(before))?;
-    inode.set_cached_acl(acl_type, kept);
-    transaction.stop()
+    with_room(inode.sb(), || {
+        let transaction = Transaction::start(inode.sb(), xattr::CREDITS)?;
+        let before = inode.attributes().permissions;
+        if let Some(updated) = &updated {
+            inode.set_permissions(updated.permissions);
+        }
+        // Undone, should it fail: the mode that others see is the one that the disk has.
+        set_with(&transaction, inode, acl_type, kept)
+            .inspect_err(|_| inode.set_permissions(before))?;
+        inode.set_cached_acl(acl_type, kept);
+        transaction.stop()
+    })
 }
 
 /// Has the disk have a list of the inode, or have none.

@@ -104,14 +104,21 @@ pub(super) fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
         shown = shown.without(Flags::PROJINHERIT);
     }
     fa.fill_flags(disk.flags().bits() & shown.bits());
-    let ro_compat = inode.sb().volume().features().ro_compat;
-    if ro_compat.contains(RoCompat::PROJECT) {
-        fa.set_projid(disk.projid());
-    }
+    fa.set_projid(shown_projid(inode));
     Ok(())
 }
 
-/// Puts what the VFS says of an inode into what the disk shall say.
+/// The project that a file counts against, where there are any.
+fn shown_projid(inode: &Inode) -> u32 {
+    let ro_compat = inode.sb().volume().features().ro_compat;
+    if ro_compat.contains(RoCompat::PROJECT) {
+        inode.disk().projid()
+    } else {
+        0
+    }
+}
+
+/// Puts what the VFS says of an inode into what the disk shall say, as far as that has room.
 pub(super) fn from_vfs(inode: &Inode, fields: &mut ondisk::inode::Fields) {
     let vfs = inode.attributes();
     fields.permissions = vfs.permissions;
@@ -123,11 +130,7 @@ pub(super) fn from_vfs(inode: &Inode, fields: &mut ondisk::inode::Fields) {
         fields.size = vfs.size;
     }
     fields.sectors = vfs.blocks;
-    fields.version = if inode.sb().volume().inode_size() > 128 {
-        vfs.version
-    } else {
-        vfs.version & u64::from(u32::MAX)
-    };
+    fields.version = vfs.version;
     fields.atime = to_disk(vfs.atime);
     fields.mtime = to_disk(vfs.mtime);
     fields.ctime = to_disk(vfs.ctime);
@@ -141,6 +144,8 @@ pub(super) fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         size::setattr(&attr, size)?;
     } else {
         let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+        inode::prepare(&transaction, &inode)?;
+        inode.inode_inc_iversion();
         attr.setattr_copy();
         inode::update(&transaction, &inode, |_| ())?;
         transaction.stop()?;
@@ -160,6 +165,9 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
         .with(Flags::DAX);
 
     let disk = inode.disk();
+    if wanted.projid != shown_projid(&inode) {
+        return Err(errno::eopnotsupp());
+    }
     let before = disk.flags();
     let wanted = Flags::from_bits(wanted.flags & Flags::USER_VISIBLE.bits());
     let shown = Flags::from_bits(before.bits() & Flags::USER_VISIBLE.bits());

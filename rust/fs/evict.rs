@@ -58,8 +58,19 @@ pub(super) fn evict_inode(inode: &Inode) {
 }
 
 fn delete(inode: &Inode) -> Result {
-    if matches!(inode.disk().content(), Content::Extents(_)) {
-        extents::truncate(inode, Lblk(0))?;
+    match inode.disk().content() {
+        Content::BlockMap => {
+            let number = inode.ino().get();
+            log::warn(
+                inode.sb(),
+                format_args!(
+                    "inode {number}: stays an orphan, as its blocks are not mapped by extents"
+                ),
+            );
+            return Ok(());
+        }
+        Content::Extents(_) => extents::truncate(inode, Lblk(0))?,
+        Content::Target(_) | Content::Device(_) | Content::Nothing => (),
     }
     let credits = inode::CREDITS
         .and(ialloc::CREDITS)
@@ -67,13 +78,19 @@ fn delete(inode: &Inode) -> Result {
         .and(xattr::RELEASE);
     let transaction = Transaction::start(inode.sb(), credits)?;
     inode::prepare(&transaction, inode)?;
-    let xattr_block = inode.disk().xattr_block();
-    if let Some(pblk) = xattr_block {
+    if let Some(pblk) = inode.disk().xattr_block() {
         xattr::release(&transaction, inode, pblk)?;
     }
-    orphan::remove(&transaction, inode)?;
+    // From here on, all of it has to follow.
+    free(&transaction, inode).inspect_err(|error| transaction.abort(*error))?;
+    transaction.stop()
+}
+
+/// Frees an inode that has no blocks any more.
+fn free(transaction: &Transaction<'_>, inode: &Inode) -> Result {
+    orphan::remove(transaction, inode)?;
     let now = ktime_get_real_seconds();
-    inode::update(&transaction, inode, |fields| {
+    inode::update(transaction, inode, |fields| {
         // Not 0, which is that of an inode in use.
         fields.dtime = u32::try_from(now).unwrap_or(u32::MAX).max(1);
         fields.size = 0;
@@ -81,8 +98,6 @@ fn delete(inode: &Inode) -> Result {
             fields.content = Content::Nothing;
         }
         fields.xattr_block = None;
-    })
-    .and_then(|()| ialloc::free_inode(&transaction, inode.ino(), inode.is_dir()))
-    .inspect_err(|error| transaction.abort(*error))?;
-    transaction.stop()
+    })?;
+    ialloc::free_inode(transaction, inode.ino(), inode.is_dir())
 }

@@ -43,6 +43,7 @@ use crate::{
     },
     kernel::{
         errno,
+        gfp::GFP_NOFAIL,
         jbd2::Credits, //
     },
     ondisk::{
@@ -99,13 +100,9 @@ impl Steps {
         self.nodes(Cost::change(self.depth))
     }
 
-    /// [`remove`], of a file whose blocks are metadata, or of any other.
+    /// [`remove`].
     pub(super) fn remove(&self, inode: &Inode) -> Credits {
-        let longest = State::Written.max_len();
-        // No more than there are: a small journal has no room for as many as an extent could have.
-        let per_block = inode.sb().volume().block_size().bytes().get() / 512;
-        let all = inode.disk().sectors().checked_div(per_block.into());
-        self.remove_some(inode, longest.min(Blocks(all.unwrap_or(0))))
+        self.remove_some(inode, most_removed(inode))
     }
 
     /// [`remove`], of no more than `n` blocks.
@@ -215,7 +212,7 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let start = Lblk(u32::try_from(lblk).map_err(|_| EFBIG)?);
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
-    let extent = allocate(transaction, inode, lblks, State::Written, Who::User)?;
+    let extent = allocate(transaction, inode, lblks, State::Written, balloc::who())?;
     let extent = extent.ok_or_else(|| {
         let at = At::inode(inode.ino());
         metadata::corrupt(inode.sb(), at, format_args!("has blocks behind its end"))
@@ -248,8 +245,8 @@ pub(super) fn convert(
     Ok(converted.next)
 }
 
-/// Takes away the last extent that the file has in `lblks`, or what of it is there, and frees its blocks.
-/// Returns whether there was one: then there may be more.
+/// Takes away the last extent that the file has in `lblks`, or what of it is there, and frees its blocks;
+/// of a long one perhaps only the end. Returns whether there was one: then there may be more.
 ///
 /// # Errors
 ///
@@ -268,7 +265,7 @@ pub(super) fn remove(
     }
     let changing = map::change(inode)?;
     let mut nodes = Nodes::new(transaction, inode)?;
-    let Some(extent) = nodes.step(|tree| tree.remove(lblks))? else {
+    let Some(extent) = nodes.step(|tree| tree.remove(lblks, most_removed(inode)))? else {
         return Ok(false);
     };
     let freed = free(transaction, inode, extent.pblks());
@@ -318,6 +315,19 @@ fn free(transaction: &Transaction<'_>, inode: &Inode, blocks: PblkRange) -> Resu
         }
     }
     balloc::free_blocks(transaction, inode.ino(), blocks)
+}
+
+/// Blocks that [`remove`] takes away at most. Each one of metadata is revoked, and so many revocations as
+/// there can be blocks in an extent have no room in a small journal.
+fn most_removed(inode: &Inode) -> Blocks {
+    const REVOKED: Blocks = Blocks(256);
+
+    let longest = State::Written.max_len();
+    if holds_metadata(inode) {
+        longest.min(REVOKED)
+    } else {
+        longest
+    }
 }
 
 /// Whether what the file holds goes through the journal.
@@ -473,7 +483,7 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
         self.is_changed = true;
         let len = self.inode.sb().volume().block_size().bytes().get();
         let len = usize::try_from(len).map_err(|_| EINVAL)?;
-        let mut block = KVec::from_elem(0_u8, len, GFP_KERNEL)?;
+        let mut block = KVec::from_elem(0_u8, len, GFP_NOFAIL)?;
         let filled = fill(&mut block);
         self.transaction.create(new, &block)?;
         Ok(filled)

@@ -68,6 +68,7 @@ use crate::{
         self,
         group::Descriptor,
         inode::{
+            make_room,
             Content,
             Fields,
             Type, //
@@ -393,8 +394,10 @@ pub(super) fn update_whole<T>(
     let _changing = inode.changing().lock();
     let mut listed = orphan::lock_list(inode);
     let mut edit = transaction.edit_part(at, place)?;
+    make_room(edit.bytes_mut());
     let mut fields = inode.disk().fields();
     attr::from_vfs(inode, &mut fields);
+    fields.cut(edit.bytes());
     if let Some((_, next)) = &listed {
         fields.dtime = next.map_or(0, Ino::get);
     }

@@ -55,8 +55,8 @@
 //!   with an inode locked that comes into memory; a handle → `shared_xattrs` → buffers, `group` ….
 //! * names: `i_rwsem` of the directories and the inode, exclusively → a handle → all of the above, one
 //!   after the other. The directory's blocks are changed under its `i_rwsem`.
-//! * attributes, read: `changing` → buffers, `shared_xattrs` → buffers. All allocations are NOFS, as who
-//!   has a handle may wait for `changing`.
+//! * attributes, read: `changing` → `inodes`, if the inode is in that list → buffers; `changing` →
+//!   `shared_xattrs` → buffers. All allocations are NOFS, as who has a handle may wait for `changing`.
 //!
 //! * the map, at the end of each of these: `known`, and if that does not know: `loading` → buffers of
 //!   the tree; `loading` → `listed` → `known`. Who changes the tree ([`Changing`]) has a handle of the

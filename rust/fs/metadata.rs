@@ -230,7 +230,7 @@ pub(super) fn copy(
 ) -> Result<KVec<u8>> {
     let addr = addr(superblock, place.pblk, place.start)?;
     let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
-    Buffer::sb_bread(sb, addr)?.to_vec(addr, len, GFP_KERNEL)
+    Buffer::sb_bread(sb, addr)?.to_vec(addr, len)
 }
 
 /// As [`copy`], of a whole block.

@@ -248,12 +248,16 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
 fn params(volume: &Superblock) -> Params {
     let block_len = u64::from(volume.block_size().bytes().get());
     let by_blocks = u64::from(Lblk::END.0).saturating_mul(block_len);
-    let maxbytes = if volume.features().ro_compat.contains(RoCompat::HUGE_FILE) {
-        by_blocks
-    } else {
+    let ro_compat = volume.features().ro_compat;
+    let mut maxbytes = by_blocks;
+    if !ro_compat.contains(RoCompat::HUGE_FILE) {
         // `i_blocks` counts sectors of 512 bytes in 32 bits then.
-        by_blocks.min(u64::from(u32::MAX).saturating_mul(512))
-    };
+        maxbytes = maxbytes.min(u64::from(u32::MAX).saturating_mul(512));
+    }
+    if !ro_compat.contains(RoCompat::LARGE_FILE) {
+        // More than a signed number of 32 bits is for those who know the feature, which is not set here.
+        maxbytes = maxbytes.min((1 << 31) - 1);
+    }
     let first = i64::from(i32::MIN);
     let (time_gran, time_max) = if volume.inode_size() > 128 {
         // Two more bits of the seconds, and nanoseconds.

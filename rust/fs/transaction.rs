@@ -11,6 +11,7 @@
 //! and write to.
 
 use super::{
+    balloc,
     metadata::{
         self,
         At, //
@@ -124,8 +125,7 @@ impl<'a> Transaction<'a> {
         let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
         let buffer = Buffer::sb_bread(self.sb, addr)
             .map_err(|error| metadata::unreadable(self.sb, at, error))?;
-        // With a handle started all allocations are NOFS.
-        let bytes = buffer.to_vec(addr, len, GFP_KERNEL)?;
+        let bytes = buffer.to_vec(addr, len)?;
         let access = self.handle.get_write_access(buffer)?;
         Ok(Edit {
             access,
@@ -236,6 +236,18 @@ impl Edit<'_> {
     /// May sleep.
     pub(super) fn write(mut self) -> Result {
         self.access.write(self.addr, &self.bytes)
+    }
+}
+
+/// Tries again, if there was no room, once what has been freed is free.
+///
+/// # Context
+///
+/// Sleeps. No handle is started, but by `change`, which has done nothing if it fails.
+pub(super) fn with_room<T>(sb: &SuperBlock, change: impl Fn() -> Result<T>) -> Result<T> {
+    match change() {
+        Err(error) if error == ENOSPC && balloc::make_room(sb) => change(),
+        done => done,
     }
 }
 

@@ -32,7 +32,7 @@ use super::{
         At,
         MetaBlock, //
     },
-    Inode, KernelCrc32c, Stablefs,
+    orphan, Inode, KernelCrc32c, Stablefs,
 };
 use crate::{
     kernel::{
@@ -317,6 +317,8 @@ fn visit<R>(
 /// The inode on the disk, and all its bytes, while `changing` is held.
 fn own_bytes(inode: &Inode) -> Result<(ondisk::Inode, KVec<u8>)> {
     let (sb, ino) = (inode.sb(), inode.ino());
+    // Who takes another inode out of the list may be changing this one.
+    let _listed = orphan::lock_list(inode);
     let bytes = read_bytes(sb, ino)?;
     let disk = ondisk::Inode::parse::<KernelCrc32c>(sb.volume(), ino, &bytes)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;

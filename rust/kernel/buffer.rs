@@ -9,10 +9,12 @@
 //!
 //! C header: [include/linux/buffer_head.h](srctree/include/linux/buffer_head.h)
 
-use super::super_block::OnDevice;
+use super::{
+    gfp::GFP_NOFAIL,
+    super_block::OnDevice, //
+};
 use crate::bindings;
 use ::kernel::{
-    alloc,
     error::to_result,
     prelude::*,
     types::Opaque, //
@@ -142,19 +144,19 @@ impl<'sb> Buffer<'sb> {
         Ok(())
     }
 
-    /// Copies `len` bytes from `addr` on to memory of their own.
+    /// Copies `len` bytes from `addr` on to memory of their own, which is waited for: a handle may be
+    /// started, and something half done. C waits for that of the buffer, too.
     ///
     /// # Errors
     ///
-    /// `EINVAL` unless all of them lie in this block; `ENOMEM`.
-    pub(crate) fn to_vec(
-        &self,
-        addr: BdevAddr,
-        len: usize,
-        flags: alloc::Flags,
-    ) -> Result<KVec<u8>> {
+    /// `EINVAL` unless all of them lie in this block.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn to_vec(&self, addr: BdevAddr, len: usize) -> Result<KVec<u8>> {
         let from = self.bytes(addr, len)?;
-        let mut to: KVec<u8> = KVec::with_capacity(len, flags)?;
+        let mut to: KVec<u8> = KVec::with_capacity(len, GFP_NOFAIL)?;
         // SAFETY: `from` is valid for reads, `to` for writes, of that many bytes; else as in
         // `copy_to_slice`.
         unsafe { bindings::memcpy_racy(to.as_mut_ptr().cast(), from.cast(), len) };

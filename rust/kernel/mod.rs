@@ -23,6 +23,7 @@ pub(crate) mod folio;
 pub(crate) mod fs_context;
 pub(crate) mod fs_parser;
 pub(crate) mod fserror;
+pub(crate) mod gfp;
 pub(crate) mod inode;
 pub(crate) mod integrity;
 pub(crate) mod iomap;

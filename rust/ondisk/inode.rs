@@ -7,6 +7,8 @@
 
 mod encode;
 
+pub use encode::make_room;
+
 use super::{
     bytes::{
         chunk,
@@ -35,6 +37,8 @@ use super::{
 const GOOD_OLD_LEN: usize = 128;
 /// Bytes of an inode that have a meaning, where there is room for them.
 const KNOWN: usize = 160;
+/// Bytes of the newer fields of which the meaning is known: `i_extra_isize` of a new inode.
+pub const EXTRA_ISIZE: u16 = 32;
 /// Where `i_checksum_lo` stands, and where it ends.
 const CHECKSUM_LO: (usize, usize) = (0x7c, 0x7e);
 /// Where `i_checksum_hi` stands, and where it ends.

@@ -28,6 +28,7 @@ use ondisk::{
         State, //
     },
     inode::Content,
+    Blocks,
     Ino,
     Inode,
     Lblk,
@@ -138,7 +139,7 @@ fn change(store: &mut Store, numbers: &mut Numbers, shrinks: bool) {
             }
         }
         _ => {
-            while let Some(removed) = store.step(|tree| tree.remove(lblks)).unwrap() {
+            while let Some(removed) = store.step(|tree| tree.remove(lblks, Blocks(7))).unwrap() {
                 let pblks = removed.pblks();
                 store.free.extend(pblks.start.0..pblks.end.0);
             }

@@ -8,6 +8,7 @@ use crate::{
         Ranges,
         Why, //
     },
+    kernel::gfp::GFP_NOFAIL,
     ondisk::{
         Blocks,
         Pblk,
@@ -75,11 +76,7 @@ impl Ranges for HeldTree {
     }
 }
 
-/// Memory for a range.
-///
-/// # Errors
-///
-/// `ENOMEM`.
+/// Memory for a range, which is waited for: a file may have lost blocks that are to be freed.
 pub(in crate::fs) fn spare() -> Result<Spare> {
-    RBTreeNodeReservation::new(GFP_KERNEL)
+    RBTreeNodeReservation::new(GFP_NOFAIL)
 }

@@ -28,11 +28,12 @@ use super::{
         orphan, symlink,
         transaction::{
             self,
+            with_room,
             Transaction, //
         },
         xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
     },
-    entries, link, whole, with_room,
+    entries, link, whole,
 };
 use crate::{
     allocation,
@@ -74,7 +75,8 @@ use crate::{
             Fields,
             Flags,
             Target,
-            Type, //
+            Type,
+            EXTRA_ISIZE, //
         },
         xattr::Prefix,
         Blocks,
@@ -357,12 +359,17 @@ fn make<'a>(
     })?;
     let time = to_disk(numbered.time());
     fields.crtime = fields.crtime.map(|_| time);
-    let disk = record(transaction, sb, ino, &fields).inspect_err(|error| {
-        if ialloc::free_inode(transaction, ino, is_dir).is_err() {
-            transaction.abort(*error);
+    match record(transaction, sb, ino, &fields) {
+        Ok(disk) => Ok(numbered.fill(params, InodeInfo::new(disk, None, None))),
+        Err(error) => {
+            // Whoever takes the number next must not find it in use.
+            drop(numbered);
+            if ialloc::free_inode(transaction, ino, is_dir).is_err() {
+                transaction.abort(error);
+            }
+            Err(error)
         }
-    })?;
-    Ok(numbered.fill(params, InodeInfo::new(disk, None, None)))
+    }
 }
 
 /// Writes a new inode to the inode table.
@@ -372,9 +379,6 @@ fn record(
     ino: Ino,
     fields: &Fields,
 ) -> Result<crate::ondisk::Inode> {
-    /// Bytes of the newer fields, as `struct ext4_inode` has them.
-    const EXTRA_ISIZE: u16 = 32;
-
     let place = inode::place_of(sb, ino)?;
     let at = At::block(ino, place.pblk);
     let mut edit = transaction.edit_part(at, place)?;
@@ -486,7 +490,7 @@ fn init_xattrs(
 }
 
 /// Stops the handle in which a file was made, or was to be.
-fn end(transaction: Transaction<'_>, created: &Inode, done: Result) -> Result {
+fn end(transaction: Transaction<'_>, created: &Created<'_, Stablefs>, done: Result) -> Result {
     if done.is_err() {
         discard(&transaction, created);
     }
@@ -495,10 +499,11 @@ fn end(transaction: Transaction<'_>, created: &Inode, done: Result) -> Result {
 }
 
 /// Has a new file be one to be deleted, whatever it has of what it is made of.
-fn discard(transaction: &Transaction<'_>, created: &Inode) {
+fn discard(transaction: &Transaction<'_>, created: &Created<'_, Stablefs>) {
     let volume = created.sb().volume();
+    // Each update has the disk say as many links as the VFS does, also that of the list of orphans.
+    created.locked().clear_nlink();
     let noted = inode::update(transaction, created, |fields| {
-        fields.links = 0;
         symlink::forget_target(volume, fields);
     })
     .and_then(|()| match orphan::add(transaction, created) {

@@ -78,13 +78,13 @@ use ::kernel::prelude::*;
 use core::ops::ControlFlow;
 
 /// Blocks that a directory grows by when it gets a name, at most.
-const GROWTH: usize = 2;
+const GROWTH: u8 = 2;
 
 /// What [`add`] changes, and [`finish`] afterwards.
 pub(super) fn add_credits(dir: &Inode) -> Credits {
     let cost = Layout::of(dir.sb().volume(), &dir.disk()).cost();
     let steps = Steps::of(dir);
-    let undone = steps.next().remove_some(dir, Blocks(1));
+    let undone = steps.next().remove_some(dir, Blocks(GROWTH.into()));
     Credits::blocks(cost.old.saturating_add(cost.new))
         .and(steps.allocate())
         .and(steps.next().allocate())
@@ -425,7 +425,7 @@ impl<'t, 'a> Grown<'t, 'a> {
             transaction,
             dir,
             old_size: dir.i_size_read(),
-            blocks: KVec::with_capacity(GROWTH, GFP_KERNEL)?,
+            blocks: KVec::with_capacity(GROWTH.into(), GFP_KERNEL)?,
             is_written: false,
         };
         for _ in 0..n {

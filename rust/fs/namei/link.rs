@@ -12,11 +12,14 @@ use super::{
             At, //
         },
         orphan,
-        transaction::Transaction,
+        transaction::{
+            with_room,
+            Transaction, //
+        },
         Inode, Stablefs,
     },
     create::has_project,
-    entries, lookup, whole, with_room,
+    entries, lookup, whole,
 };
 use crate::{
     kernel::{
@@ -31,6 +34,7 @@ use crate::{
     },
     ondisk::{
         dir::NewEntry,
+        inode::Content,
         RoCompat, //
     },
 };
@@ -126,7 +130,8 @@ fn remove(
 ///
 /// # Errors
 ///
-/// `EFSCORRUPTED` for a file that has more names than it says; `ENOSPC` if no more orphans can be
+/// `EFSCORRUPTED` for a file that has more names than it says; `EOPNOTSUPP` for the last name of one
+/// whose blocks cannot be freed, as they are not mapped by extents; `ENOSPC` if no more orphans can be
 /// noted; what reading says.
 pub(super) fn prepare_to_forget(
     transaction: &Transaction<'_>,
@@ -138,10 +143,13 @@ pub(super) fn prepare_to_forget(
         return Err(metadata::corrupt(inode.sb(), At::inode(inode.ino()), what));
     }
     inode::prepare(transaction, &inode)?;
-    if nlink == 1 || inode.is_dir() {
-        orphan::add(transaction, &inode)?;
+    if nlink > 1 && !inode.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    if matches!(inode.disk().content(), Content::BlockMap) {
+        return Err(errno::eopnotsupp());
+    }
+    orphan::add(transaction, &inode)
 }
 
 /// Says of a file that it has lost a name.

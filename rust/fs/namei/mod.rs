@@ -28,13 +28,11 @@ pub(super) use lookup::{
 use super::{
     acl,
     attr,
-    balloc,
     file,
     transaction::Transaction,
     xattr,
     Inode,
-    Stablefs,
-    SuperBlock, //
+    Stablefs, //
 };
 use crate::kernel::{
     dentry::{
@@ -195,18 +193,6 @@ impl inode::Operations for Operations {
 
     fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {
         attr::fileattr_set(inode, wanted)
-    }
-}
-
-/// Tries again, if there was no room, once what has been freed is free.
-///
-/// # Context
-///
-/// Sleeps. No handle is started, but by `change`, which has done nothing if it fails.
-fn with_room<T>(sb: &SuperBlock, change: impl Fn() -> Result<T>) -> Result<T> {
-    match change() {
-        Err(error) if error == ENOSPC && balloc::make_room(sb) => change(),
-        done => done,
     }
 }
 

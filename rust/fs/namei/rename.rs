@@ -12,6 +12,7 @@ use super::{
     super::{
         inode,
         transaction::{
+            with_room,
             Edit,
             Transaction, //
         },
@@ -22,7 +23,7 @@ use super::{
         self,
         Found, //
     },
-    whole, with_room,
+    whole,
 };
 use crate::{
     kernel::{

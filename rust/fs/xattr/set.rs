@@ -22,6 +22,7 @@ use super::{
         },
         transaction::{
             self,
+            with_room,
             Edit,
             Transaction, //
         },
@@ -30,7 +31,6 @@ use super::{
     own_bytes, read_block,
 };
 use crate::{
-    allocation::Who,
     kernel::{
         errno,
         inode::Locked,
@@ -94,15 +94,15 @@ pub(super) fn set(
     value: Option<&[u8]>,
     flags: SetFlags,
 ) -> Result {
-    let transaction = Transaction::start(inode.sb(), CREDITS)?;
-    inode.inode_set_ctime_current();
-    inode.inode_inc_iversion();
-    set_with(&transaction, inode, prefix, name, value, flags)?;
-    transaction.stop()
+    with_room(inode.sb(), || {
+        let transaction = Transaction::start(inode.sb(), CREDITS)?;
+        set_with(&transaction, inode, prefix, name, value, flags)?;
+        transaction.stop()
+    })
 }
 
 /// As [`set`], together with what else the transaction does; nothing has changed if it fails. What the
-/// VFS says of the inode is written with it.
+/// VFS says of the inode is written with it, and that it has been changed now.
 ///
 /// # Errors
 ///
@@ -150,7 +150,11 @@ pub(in crate::fs) fn set_with(
     match (is_there, value) {
         (true, _) if flags.create => return Err(EEXIST),
         (false, _) if flags.replace => return Err(errno::enodata()),
-        (false, None) => return inode::update(transaction, &inode, |_| ()),
+        (false, None) => {
+            inode.inode_set_ctime_current();
+            inode.inode_inc_iversion();
+            return inode::update(transaction, &inode, |_| ());
+        }
         _ => {}
     }
     if let Some(value) = value {
@@ -173,6 +177,8 @@ pub(in crate::fs) fn set_with(
             .filter(|block| xattr::inodes(block.bytes()) == Some(NonZeroU32::MIN));
         place(transaction, &inode, &in_block, own)?
     };
+    inode.inode_set_ctime_current();
+    inode.inode_inc_iversion();
     write(transaction, &inode, &disk, &in_inode, place)
 }
 
@@ -249,7 +255,7 @@ fn place<'t>(
         goal: None,
         lblk: Lblk(0),
         wanted: Blocks(1),
-        who: Who::User,
+        who: balloc::who(),
     };
     let pblk = balloc::new_blocks(transaction, inode, &want)?.start;
     encode(pblk, &mut bytes)
@@ -265,10 +271,14 @@ fn give_back(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk, error: Er
     }
 }
 
+/// Frees a block, or changes nothing.
 fn free(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk) -> Result {
     let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
-    transaction.revoke(pblk)?;
-    balloc::free_blocks(transaction, inode.ino(), PblkRange { start: pblk, end })
+    balloc::free_blocks(transaction, inode.ino(), PblkRange { start: pblk, end })?;
+    // Nobody takes it before the transaction is committed.
+    transaction
+        .revoke(pblk)
+        .inspect_err(|error| transaction.abort(*error))
 }
 
 /// Has the inode have attributes `in_inode`, and the others at a place.
@@ -329,7 +339,7 @@ fn write(
 ///
 /// # Errors
 ///
-/// What reading and checking the block says, or the journal.
+/// What reading and checking the block says, or the journal. Nothing has changed then.
 ///
 /// # Context
 ///

@@ -15,7 +15,8 @@ use crate::{
         Store,
         Told, //
     },
-    WRITTEN, //
+    ALL, //
+    WRITTEN,
 };
 use extent_tree::{
     Cost,
@@ -39,7 +40,7 @@ fn narrow(depth: u16) -> (Store, u32) {
     let (mut store, starts) = full(depth - 1);
     let first = if depth > 1 { 1004 } else { starts[2] };
     while store
-        .step(|tree| tree.remove(range(0, first)))
+        .step(|tree| tree.remove(range(0, first), ALL))
         .unwrap()
         .is_some()
     {}
@@ -102,14 +103,14 @@ fn what_is_said_is_what_it_costs() {
         // Every node on the path is split; at the greatest depth there is room in the root for that.
         let (mut store, starts) = full(depth);
         if depth == MAX_DEPTH {
-            store.step(|tree| tree.remove(range(0, 1001))).unwrap();
+            store.step(|tree| tree.remove(range(0, 1001), ALL)).unwrap();
         }
         let start = starts[starts.len() / 2];
         let hole = extent(&store.volume, start + 3, start + 4, 7, WRITTEN);
         let middle = range(start + 1, start + 2);
         inserts.push(touched(&store, |tree| tree.insert(hole)));
         converts.push(touched(&store, |tree| tree.convert(middle, WRITTEN)));
-        removes.push(touched(&store, |tree| tree.remove(middle)));
+        removes.push(touched(&store, |tree| tree.remove(middle, ALL)));
         if depth > 0 {
             // The same below a node that fits into the root then.
             let (store, start) = narrow(depth);
@@ -119,7 +120,7 @@ fn what_is_said_is_what_it_costs() {
             converts.push(touched(&store, |tree| tree.convert(middle, WRITTEN)));
             // One of two ways down, where the other one then begins with a node that fits.
             let store = two_ways(depth);
-            removes.push(touched(&store, |tree| tree.remove(range(0, 3))));
+            removes.push(touched(&store, |tree| tree.remove(range(0, 3), ALL)));
         }
         assert_eq!(most(&inserts), Cost::change(depth), "depth {depth}");
         assert_eq!(most(&converts), Cost::change(depth), "depth {depth}");

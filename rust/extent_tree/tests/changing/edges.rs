@@ -10,8 +10,9 @@ use crate::{
         Calls,
         Store, //
     },
+    ALL, //
     UNWRITTEN,
-    WRITTEN, //
+    WRITTEN,
 };
 use damage::Crc;
 use extent_tree::{
@@ -211,7 +212,7 @@ fn a_part_goes() {
     let whole = (10, 20, FAR, UNWRITTEN);
     let remove = |lblks: LblkRange| {
         let mut store = store(&[whole]);
-        let removed = store.step(|tree| tree.remove(lblks)).unwrap();
+        let removed = store.step(|tree| tree.remove(lblks, ALL)).unwrap();
         (
             store,
             removed.map(|extent| (extent.lblks(), extent.start())),
@@ -275,7 +276,7 @@ fn a_file_ends_where_numbers_do() {
     );
     for expected in [3, 2, 1] {
         assert_eq!(store.extents().len(), expected);
-        assert!(store.step(|tree| tree.remove(all)).unwrap().is_some());
+        assert!(store.step(|tree| tree.remove(all, ALL)).unwrap().is_some());
     }
     check(&store, &[]);
 }
@@ -365,7 +366,7 @@ fn the_first_block_of_a_tree_changes_all_keys() {
     insert(&mut store, (7, 8, 7, WRITTEN)).unwrap();
     assert_eq!(store.extents()[0].lblks(), range(7, 8));
     assert!(store.calls.set_root && store.calls.changed == 2);
-    store.step(|tree| tree.remove(range(0, 8))).unwrap();
+    store.step(|tree| tree.remove(range(0, 8), ALL)).unwrap();
     assert_eq!(store.extents()[0].lblks(), range(200, 201));
     assert!(store.calls.set_root && store.calls.changed == 2);
 }
@@ -375,9 +376,9 @@ fn trees_become_flat_again() {
     // One leaf, until it fits into the root.
     let mut store = scattered(6);
     assert_eq!(store.depth(), 1);
-    store.step(|tree| tree.remove(range(10, 11))).unwrap();
+    store.step(|tree| tree.remove(range(10, 11), ALL)).unwrap();
     assert_eq!((store.depth(), store.blocks.len()), (1, 1));
-    store.step(|tree| tree.remove(range(0, 1))).unwrap();
+    store.step(|tree| tree.remove(range(0, 1), ALL)).unwrap();
     assert_eq!((store.depth(), store.blocks.len()), (0, 0));
     assert_eq!(store.extents().len(), 4);
     // The same when extents become one.
@@ -389,12 +390,16 @@ fn trees_become_flat_again() {
     let mut store = scattered(84 + 2);
     for n in (2..84).rev() {
         store
-            .step(|tree| tree.remove(range(2 * n, 2 * n + 1)))
+            .step(|tree| tree.remove(range(2 * n, 2 * n + 1), ALL))
             .unwrap();
     }
     assert_eq!((store.depth(), store.blocks.len()), (1, 2));
-    store.step(|tree| tree.remove(range(160, 1000))).unwrap();
-    store.step(|tree| tree.remove(range(160, 1000))).unwrap();
+    store
+        .step(|tree| tree.remove(range(160, 1000), ALL))
+        .unwrap();
+    store
+        .step(|tree| tree.remove(range(160, 1000), ALL))
+        .unwrap();
     assert_eq!((store.depth(), store.blocks.len()), (0, 0));
     assert_eq!((store.extents().len(), store.calls.freed), (2, 2));
 }
@@ -418,7 +423,7 @@ fn what_others_made_is_taken_or_refused() {
     // A leaf without extents.
     store.put(children[1], Entries::Extents(&[]));
     let before = store.contents();
-    let refused = store.step(|tree| tree.remove(range(0, 1000)));
+    let refused = store.step(|tree| tree.remove(range(0, 1000), ALL));
     let error = ondisk::Error::Corrupt {
         structure: Structure::ExtentNode,
         field: "eh_entries",
@@ -436,7 +441,7 @@ fn what_others_made_is_taken_or_refused() {
     let end = 12 + 81 * 12;
     let sum = Crc::crc32c(volume.checksum_seed(), &bytes[..end]);
     bytes[end..end + 4].copy_from_slice(&sum.to_le_bytes());
-    let refused = narrow.step(|tree| tree.remove(range(0, 1000)));
+    let refused = narrow.step(|tree| tree.remove(range(0, 1000), ALL));
     let error = ondisk::Error::Corrupt {
         structure: Structure::ExtentNode,
         field: "eh_max",

@@ -10,8 +10,9 @@ use crate::{
         Store,
         Told, //
     },
+    ALL, //
     UNWRITTEN,
-    WRITTEN, //
+    WRITTEN,
 };
 use damage::Numbers;
 use extent_tree::{
@@ -134,14 +135,14 @@ fn failed_steps_leave_no_trace() {
         every_call_fails(&store, |tree| {
             tree.convert(range(start + 1, start + 2), WRITTEN)
         });
-        every_call_fails(&store, |tree| tree.remove(range(start + 1, start + 2)));
-        every_call_fails(&store, |tree| tree.remove(range(start, start + 2)));
+        every_call_fails(&store, |tree| tree.remove(range(start + 1, start + 2), ALL));
+        every_call_fails(&store, |tree| tree.remove(range(start, start + 2), ALL));
         // The last extent below one of the nodes of the root, and with it what is below.
-        every_call_fails(&store, |tree| tree.remove(range(0, start - 1)));
+        every_call_fails(&store, |tree| tree.remove(range(0, start - 1), ALL));
         let last = extent(&store.volume, Lblk::END.0 - 9, Lblk::END.0 - 8, 7, WRITTEN);
         every_call_fails(&store, |tree| tree.insert(last));
         if depth > 0 {
-            every_call_fails(&store, |tree| tree.remove(range(0, 1_001)));
+            every_call_fails(&store, |tree| tree.remove(range(0, 1_001), ALL));
         }
     }
 }
@@ -158,14 +159,17 @@ fn trees_do_not_get_too_deep() {
         store.step(|tree| tree.convert(middle, WRITTEN)),
         Err(Error::TooDeep)
     );
-    assert_eq!(store.step(|tree| tree.remove(middle)), Err(Error::TooDeep));
+    assert_eq!(
+        store.step(|tree| tree.remove(middle, ALL)),
+        Err(Error::TooDeep)
+    );
     assert!(store.contents() == before);
     // What needs no room is done.
     store
         .step(|tree| tree.convert(range(start, start + 3), WRITTEN))
         .unwrap();
     store
-        .step(|tree| tree.remove(range(start, start + 3)))
+        .step(|tree| tree.remove(range(start, start + 3), ALL))
         .unwrap();
     store.step(|tree| tree.insert(one)).unwrap();
     store.leaves();
@@ -182,7 +186,7 @@ fn a_broken_node_is_told_and_left() {
             let mut store = store.clone();
             store.blocks.get_mut(&pblk).unwrap()[100] ^= 1;
             let before = store.contents();
-            match store.step(|tree| tree.remove(middle)) {
+            match store.step(|tree| tree.remove(middle, ALL)) {
                 Ok(removed) => assert!(removed.is_some()),
                 Err(Error::Format { pblk: at, error }) => {
                     assert_eq!(at, Some(Pblk(pblk)));
@@ -218,7 +222,7 @@ fn damaged_trees_are_changed_or_refused() {
         let result = match numbers.below(3) {
             0 => store.step(|tree| tree.insert(one)),
             1 => store.step(|tree| tree.convert(lblks, WRITTEN)).map(|_| ()),
-            _ => store.step(|tree| tree.remove(lblks)).map(|_| ()),
+            _ => store.step(|tree| tree.remove(lblks, ALL)).map(|_| ()),
         };
         match result {
             Ok(()) => changed += 1,

@@ -15,6 +15,7 @@ use ondisk::{
         Extent,
         State, //
     },
+    Blocks,
     Lblk,
     LblkRange,
     Pblk,
@@ -23,6 +24,9 @@ use ondisk::{
 
 const WRITTEN: State = State::Written;
 const UNWRITTEN: State = State::Unwritten;
+
+/// However long an extent is.
+const ALL: Blocks = Blocks(1 << 32);
 
 fn range(start: u32, end: u32) -> LblkRange {
     LblkRange {

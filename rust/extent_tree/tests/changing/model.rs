@@ -9,6 +9,7 @@ use crate::{
         volume,
         Store, //
     },
+    ALL,
     UNWRITTEN,
     WRITTEN, //
 };
@@ -19,6 +20,7 @@ use extent_tree::{
 };
 use ondisk::{
     extent::State,
+    Blocks,
     Lblk,
     LblkRange,
     Pblk, //
@@ -155,13 +157,14 @@ impl File {
 
     fn remove(&mut self, longest: u32) {
         let lblks = self.range(longest);
+        let most = Blocks((1 + self.below(2 * longest)).into());
         let mut end = lblks.end;
         loop {
             let (cost, nodes) = (Cost::remove(self.store.depth()), self.store.blocks.len());
-            let removed = self.store.step(|tree| tree.remove(lblks)).unwrap();
+            let removed = self.store.step(|tree| tree.remove(lblks, most)).unwrap();
             if let Some(removed) = removed {
                 let gone = removed.lblks();
-                assert!(lblks.start <= gone.start && gone.end <= end);
+                assert!(lblks.start <= gone.start && gone.end <= end && gone.len() <= most);
                 end = gone.start;
                 for lblk in gone.start.0..gone.end.0 {
                     let block = (removed.pblk(Lblk(lblk)).unwrap().0, removed.state());
@@ -249,7 +252,7 @@ fn deep_trees_are_what_the_model_says() {
             while let Some(removed) = {
                 let all = range(end / 2, Lblk::END.0);
                 let (cost, nodes) = (Cost::remove(file.store.depth()), file.store.blocks.len());
-                let removed = file.store.step(|tree| tree.remove(all)).unwrap();
+                let removed = file.store.step(|tree| tree.remove(all, ALL)).unwrap();
                 for lblk in removed
                     .iter()
                     .flat_map(|e| e.lblks().start.0..e.lblks().end.0)
@@ -267,7 +270,7 @@ fn deep_trees_are_what_the_model_says() {
         assert!(file.model.len() <= 20 && file.store.depth() <= 1);
         while file
             .store
-            .step(|tree| tree.remove(range(0, len)))
+            .step(|tree| tree.remove(range(0, len), ALL))
             .unwrap()
             .is_some()
         {}
