@@ -281,7 +281,10 @@ fn recover_list(sb: &SuperBlock, orphans: &Orphans, done: &mut Done) -> Result {
         // What follows one that is broken, nobody knows: that is for `e2fsck`.
         let Ok(after) = next_of(sb, ino) else {
             let number = ino.get();
-            report(sb, format_args!("the list ends with inode {number}, which is free or broken"));
+            report(
+                sb,
+                format_args!("the list ends with inode {number}, which is free or broken"),
+            );
             break;
         };
         inodes.push(ino, GFP_KERNEL)?;
