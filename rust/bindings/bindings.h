@@ -33,6 +33,7 @@ static const unsigned int STABLEFS_CONST_FOP_DIO_PARALLEL_WRITE = (__force unsig
 static const unsigned int STABLEFS_CONST_FOP_MMAP_SYNC = (__force unsigned int)FOP_MMAP_SYNC;
 static const unsigned int STABLEFS_CONST_IOCB_NOWAIT = (__force unsigned int)IOCB_NOWAIT;
 static const unsigned long STABLEFS_CONST_SB_I_VERSION = SB_I_VERSION;
+static const unsigned long STABLEFS_CONST_SB_FORCE = SB_FORCE;
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;
 static const gfp_t STABLEFS_CONST_GFP_NOFS = GFP_NOFS;

@@ -14,7 +14,8 @@ use super::{
     iomap,
     read_error,
     Inode,
-    Stablefs, //
+    Stablefs,
+    SuperBlock, //
 };
 use crate::{
     extent_map::Claim,
@@ -150,7 +151,7 @@ impl Dax {
     /// Whether an inode of the volume `sb`, of that type and with those flags, is to be accessed with
     /// DAX, which a volume that is written does not have. The first time that this fails for that, or
     /// for want of a device, the log says why.
-    pub(super) fn is_for(&self, sb: &OnDevice, file_type: Type, flags: Flags) -> bool {
+    pub(super) fn is_for(&self, sb: &SuperBlock, file_type: Type, flags: Flags) -> bool {
         let otherwise = [
             Flags::ENCRYPT,
             Flags::INLINE_DATA,
@@ -164,7 +165,7 @@ impl Dax {
             return false;
         }
         self.tell(sb);
-        let is_used = self.memory.is_ok() && sb.sb_rdonly();
+        let is_used = self.memory.is_ok() && sb.sb_rdonly() && !sb.volume().is_open();
         if is_used {
             self.in_use.store(true, Relaxed);
         }

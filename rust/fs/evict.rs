@@ -42,7 +42,7 @@ pub(super) fn evict_inode(inode: &Inode) {
     dax::evict(inode);
     balloc::close_window(inode);
     let sb = inode.sb();
-    if inode.nlink() == 0 && !sb.sb_rdonly() {
+    if inode.nlink() == 0 && sb.volume().is_open() {
         let _writing = sb.sb_start_intwrite();
         if let Err(error) = delete(inode) {
             let (number, errno) = (inode.ino().get(), error.to_errno());

@@ -88,6 +88,8 @@
 //!   free to be mapped finds no other page of theirs.
 //! * Nobody waits with a lock held for who uses a page without having it mapped: the last close leaves
 //!   such a page as it is, and memory reclaim never gets to it. Only an unmount waits.
+//! * A volume is closed with handles kept from being started (`jbd2_journal_lock_updates()`), so who has
+//!   one finds the volume open for as long. Nobody waits there for a lock that is held over starting one.
 //! * `group` is held over reading a bitmap, and over the journal's waiting for a block that it writes. So
 //!   who commits does not take it, nor wait for a handle.
 //! * A read is verified by a worker that holds none of these, and ends by unlocking folios. So nobody

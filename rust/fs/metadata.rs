@@ -146,7 +146,7 @@ fn broken(sb: &SuperBlock, at: At, error: Error) -> Error {
     if sb.volume().options().may_panic() {
         log::panic(sb);
     }
-    if !sb.sb_rdonly() {
+    if sb.volume().is_open() {
         writing::met_error(sb, error);
     }
     error

@@ -126,17 +126,19 @@ impl fs_context::FillSuper for Stablefs {
         let params = params(&volume);
         let sb = sb.fill(&params, volume)?;
         if !sb.sb_rdonly() {
-            writing::open(&sb)
-                .and_then(|()| writing::recover(&sb))
-                .map_err(|refusal| {
-                    log::err(&sb, format_args!("{refusal}"));
-                    fc.errorfc(format_args!("{refusal}"));
-                    refusal.errno()
-                })?;
+            open(&sb).map_err(|refusal| {
+                log::err(&sb, format_args!("{refusal}"));
+                fc.errorfc(format_args!("{refusal}"));
+                refusal.errno()
+            })?;
         }
-        let root = root(&sb)
-            .and_then(|root| sb.d_make_root(root))
-            .inspect_err(|_| fc.errorfc(format_args!("the root directory cannot be used")))?;
+        let root = root(&sb).inspect_err(|_| {
+            fc.errorfc(format_args!("the root directory cannot be used"));
+            if sb.volume().is_open() {
+                let _ = writing::close(&sb);
+            }
+        })?;
+        let root = sb.d_make_root(root)?;
         report_mounted(&root);
         Ok(root)
     }
@@ -154,6 +156,14 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     let options = Options::new(given, superblock);
     let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
     Volume::new(sb, settled, options, groups, maps).map_err(|_| Refusal::NoMemory)
+}
+
+/// Has the volume be written, with what was left to be done before.
+fn open(sb: &SuperBlock) -> Result<(), Refusal> {
+    writing::open(sb)?;
+    writing::recover(sb).inspect_err(|_| {
+        let _ = writing::close(sb);
+    })
 }
 
 /// The root directory.
@@ -220,11 +230,15 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
         .map_err(|Fixed { option }| Refusal::FixedOption(option))?;
     fc.set_posix_acl(options.acl());
     if fc.wants_write() {
-        writing::open(sb)?;
-        writing::recover(sb)?;
+        open(sb)?;
     } else if fc.wants_read_only() {
         // The VFS lets nobody write, but leaves it to us to have everything written.
-        fc.sync_filesystem().map_err(Refusal::Unwritten)?;
+        let written = fc.sync_filesystem().map_err(Refusal::Unwritten);
+        match written {
+            Err(refusal) if !fc.is_forced() => return Err(refusal),
+            Err(refusal) => log::err(sb, format_args!("{refusal}")),
+            Ok(()) => (),
+        }
         let _ = writing::close(sb);
     }
     Ok(())

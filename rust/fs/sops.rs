@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     kernel::{
-        jbd2::Loaded,
         log,
         super_block::{
             self,
@@ -47,25 +46,22 @@ impl super_block::Operations for Stablefs {
 
     fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
         match sb.journal() {
-            Some(journal) if !sb.sb_rdonly() => journal.sync(wait),
+            Some(journal) if sb.volume().is_open() => journal.sync(wait),
             _ => Ok(()),
         }
     }
 
     fn freeze_fs(sb: &SuperBlock) -> Result {
-        let _updates = sb.journal().map(Loaded::lock_updates);
-        writing::close(sb)
+        writing::freeze(sb)
     }
 
     fn unfreeze_fs(sb: &SuperBlock) -> Result {
-        writing::open(sb).map_err(|refusal| {
-            log::err(sb, format_args!("{refusal}"));
-            refusal.errno()
-        })
+        writing::thaw(sb);
+        Ok(())
     }
 
     fn put_super(sb: &SuperBlock) {
-        if !sb.sb_rdonly() {
+        if sb.volume().is_open() {
             let _ = writing::close(sb);
         }
         let uuid = Uuid(sb.volume().uuid());

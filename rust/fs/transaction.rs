@@ -60,7 +60,13 @@ impl<'a> Transaction<'a> {
     /// Sleeps. Folio locks may be held; what a holder of a handle waits for may not: see
     /// [`locks`](super::locks).
     pub(super) fn start(sb: &'a SuperBlock, credits: Credits) -> Result<Self> {
-        let handle = sb.journal().ok_or(EROFS)?.start(credits)?;
+        let is_open = || sb.volume().is_open();
+        let journal = sb.journal().filter(|_| is_open()).ok_or(EROFS)?;
+        let handle = journal.start(credits)?;
+        // Closing keeps handles waiting.
+        if !is_open() {
+            return Err(EROFS);
+        }
         Ok(Self { sb, handle })
     }
 

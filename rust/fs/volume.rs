@@ -54,6 +54,7 @@ pub(crate) struct Volume {
     completions: Completions<iomap::Operations>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
     shared_xattrs: Pin<KBox<Mutex<()>>>,
+    is_open: Atomic<bool>,
     has_errors: Atomic<bool>,
 }
 
@@ -76,6 +77,7 @@ impl Volume {
             verifier: Verifier::new(sb)?,
             completions: Completions::new(sb)?,
             orphans: SetOnce::new(),
+            is_open: Atomic::new(false),
             has_errors: Atomic::new(false),
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
@@ -133,6 +135,18 @@ impl Volume {
     /// Held to change a block of extended attributes that several inodes have.
     pub(super) fn shared_xattrs(&self) -> &Mutex<()> {
         &self.shared_xattrs
+    }
+
+    /// Whether it is written: handles can be started, and inodes deleted. The VFS calls it read-only
+    /// for a while after it was opened, and writable for a while after it was closed.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.load(Relaxed)
+    }
+
+    /// Has [`is_open`](Self::is_open) say so: for [`writing`](super::writing), which sees that no handle
+    /// is started meanwhile.
+    pub(super) fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Relaxed);
     }
 
     /// Whether broken metadata have been met while it was written.

@@ -10,7 +10,10 @@
 //! changes through the journal only.
 
 use super::{
-    journal::Journal,
+    journal::{
+        self,
+        Journal, //
+    },
     orphan::{
         self,
         Orphans, //
@@ -73,7 +76,10 @@ pub(super) fn open(sb: &SuperBlock) -> Result<(), Refusal> {
     if sb.volume().orphans().is_none() {
         sb.volume().set_orphans(Orphans::new(sb)?);
     }
-    set_open(sb, true)
+    let now = ktime_get_real_seconds();
+    note_open(sb, Some(now))?;
+    volume.set_open(true);
+    Ok(())
 }
 
 /// Does what was left to be done before the volume was opened.
@@ -110,8 +116,8 @@ fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
         .map_err(Refusal::Replay)
 }
 
-/// Has the journal and the superblock be those of a volume that is closed, if everything that was to
-/// be written to it has been. The log says if that fails.
+/// Closes the volume, if everything that was to be written to it has been: handles cannot be started
+/// any more, even if this fails, of which the log tells.
 ///
 /// # Errors
 ///
@@ -119,14 +125,60 @@ fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
 ///
 /// # Context
 ///
-/// `s_umount` is held exclusively, and nobody writes.
+/// `s_umount` is held exclusively, and no handle of this task is started.
 pub(super) fn close(sb: &SuperBlock) -> Result {
     let Some(journal) = sb.journal() else {
         return Ok(());
     };
+    let _updates = journal.lock_updates();
+    // Whoever has waited for the lock finds it closed.
+    sb.volume().set_open(false);
+    settle(sb, journal)
+}
+
+/// Has a volume that is open be on the device as one that is closed. Until [`thaw`] the VFS lets nobody
+/// start handles.
+///
+/// # Errors
+///
+/// Those of [`close`].
+///
+/// # Context
+///
+/// As [`close`].
+pub(super) fn freeze(sb: &SuperBlock) -> Result {
+    let Some(journal) = sb.journal() else {
+        return Ok(());
+    };
+    let _updates = journal.lock_updates();
+    settle(sb, journal)
+}
+
+/// Has a volume that was frozen be open on the device as well. If that fails nothing is written any
+/// more, of which the log tells: a volume that stayed frozen could not even be unmounted.
+///
+/// # Context
+///
+/// As [`freeze`].
+pub(super) fn thaw(sb: &SuperBlock) {
+    let Some(journal) = sb.journal() else {
+        return;
+    };
+    if journal.is_aborted() {
+        log::err(sb, format_args!("{}", Refusal::Aborted));
+        return;
+    }
+    if let Err(refusal) = note_open(sb, None) {
+        log::err(sb, format_args!("{refusal}: nothing is written any more"));
+        journal.abort(refusal.errno());
+    }
+}
+
+/// Has the journal and the superblock be those of a volume that is closed. Updates are locked.
+fn settle(sb: &SuperBlock, journal: &jbd2::Loaded<'_, journal::Map>) -> Result {
     let flushed = journal
         .flush()
-        .and_then(|()| set_open(sb, false).map_err(|refusal| refusal.errno()));
+        .and_then(|()| note_closed(sb).map_err(|refusal| refusal.errno()));
     flushed.inspect_err(|error| {
         let errno = error.to_errno();
         log::err(
@@ -157,23 +209,41 @@ pub(super) fn met_error(sb: &SuperBlock, error: Error) {
     }
 }
 
-fn set_open(sb: &SuperBlock, open: bool) -> Result<(), Refusal> {
-    let now = ktime_get_real_seconds();
-    // Those that are noted while the volume is closed could not be deleted.
-    let is_empty = matches!(orphan::is_empty(sb), Ok(true));
-    let orphan_file = sb.volume().features().compat.contains(Compat::ORPHAN_FILE);
+/// Has the superblock say that the volume needs recovery, and when it was mounted, if it is now.
+fn note_open(sb: &SuperBlock, mounted: Option<u64>) -> Result<(), Refusal> {
     Read::again(sb)?.update(
         sb,
         &Update {
-            needs_recovery: Some(open),
-            free: (!open).then(|| free(sb.volume())),
-            orphan_present: (orphan_file && (open || is_empty)).then_some(open),
-            mounted: open.then_some(now),
-            written: Some(now),
+            needs_recovery: Some(true),
+            orphan_present: has_orphan_file(sb).then_some(true),
+            mounted,
+            written: Some(ktime_get_real_seconds()),
             error: sb.volume().has_errors(),
             ..Update::default()
         },
     )
+}
+
+/// Has the superblock say that the volume needs no recovery, and what is free.
+fn note_closed(sb: &SuperBlock) -> Result<(), Refusal> {
+    // Inodes can be noted still, of which the next who opens the volume has to know.
+    let is_empty = matches!(orphan::is_empty(sb), Ok(true));
+    Read::again(sb)?.update(
+        sb,
+        &Update {
+            needs_recovery: Some(false),
+            free: Some(free(sb.volume())),
+            orphan_present: (has_orphan_file(sb) && is_empty).then_some(false),
+            written: Some(ktime_get_real_seconds()),
+            error: sb.volume().has_errors(),
+            ..Update::default()
+        },
+    )
+}
+
+fn has_orphan_file(sb: &SuperBlock) -> bool {
+    let features = sb.volume().features();
+    features.compat.contains(Compat::ORPHAN_FILE)
 }
 
 /// What is free, as the superblock says it.

@@ -247,6 +247,12 @@ impl<T: Operations> Reconfigure<'_, T> {
         mask as c_ulong & self.sb_flags() & bindings::SB_RDONLY != 0 && !self.sb().sb_rdonly()
     }
 
+    /// Whether the superblock will be read-only even if that is refused, and while files are written
+    /// to: the machine is to be stopped.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.sb_flags() & bindings::SB_FORCE != 0
+    }
+
     /// Has everything that is dirty written to the device, and `sync_fs()` called.
     ///
     /// # Errors
