@@ -23,7 +23,8 @@ use super::{
         Edit,
         Transaction, //
     },
-    Inode, //
+    Inode,
+    SuperBlock, //
 };
 use crate::{
     allocation::{
@@ -144,6 +145,31 @@ fn blank<'t>(
     let mut edit = transaction.edit_part(At::block(ino, place.pblk), place)?;
     edit.bytes_mut().fill(0);
     Ok(edit)
+}
+
+/// Whether an inode is in use.
+///
+/// # Errors
+///
+/// `EFSCORRUPTED`, `EFSBADCRC`, `EIO` for a group that is broken; what asking the journal says.
+///
+/// # Context
+///
+/// Sleeps. No group is locked.
+pub(super) fn is_used(sb: &SuperBlock, ino: Ino) -> Result<bool> {
+    let volume = sb.volume();
+    let geometry = Geometry::new(volume).ok_or(EROFS)?;
+    let number = volume.group_of(ino);
+    let transaction = Transaction::start(sb, CREDITS)?;
+    let group = volume.allocator().lock(number)?;
+    let look = || {
+        let change = Change::new(&transaction, geometry, ino, number)?;
+        let mut inodes = change.inode_bitmap()?;
+        let len = volume.inodes_per_group().get();
+        let bitmap = Bitmap::new(inodes.bytes_mut(), len).ok_or(EINVAL)?;
+        Ok(bitmap.is_set(volume.index_in_group(ino)))
+    };
+    group.unless_bad(look())?.ok_or(errno::efscorrupted())
 }
 
 /// Frees an inode, `was_dir` if it was a directory.

@@ -129,12 +129,17 @@ struct Disk {
 }
 
 impl InodeInfo {
-    /// That of an inode that the disk has, or will once transaction `tid` is committed.
-    pub(super) fn new(inode: ondisk::Inode, tid: Option<Tid>) -> impl PinInit<Self> {
+    /// That of an inode that the disk has, or will once transaction `tid` is committed, and that is
+    /// noted as an orphan there.
+    pub(super) fn new(
+        inode: ondisk::Inode,
+        tid: Option<Tid>,
+        orphan: Option<orphan::Place>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             ino: inode.ino(),
             disk <- new_spinlock!(
-                Disk { inode, tid, orphan: None, window: Window::default() },
+                Disk { inode, tid, orphan, window: Window::default() },
                 "stablefs::disk"
             ),
             changing <- new_mutex!((), "stablefs::changing"),
@@ -324,7 +329,7 @@ fn iget_if(
     let params = params(sb, &disk)?;
     // It may have been changed, and forgotten, not long ago.
     let tid = sb.journal().map(Loaded::latest);
-    Ok(new.fill(params, InodeInfo::new(disk, tid)))
+    Ok(new.fill(params, InodeInfo::new(disk, tid, orphan::place(sb, ino))))
 }
 
 /// Has the disk say of the inode what the VFS says of it, and what `change` makes of the rest.

@@ -13,6 +13,7 @@
 //! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn, nor follow a change of the tree | [`MutexGuard`] |
 //! | `changing` | mutex of an [`Inode`] | what the disk says of the inode itself | [`MutexGuard`] |
 //! | `inodes` | mutex of the list of [`Orphans`] | the list, on the disk and in memory, and its inodes on the disk | [`MutexGuard`] |
+//! | `places` | mutex of the [`Orphans`] | where which inode is noted, in memory | [`MutexGuard`] |
 //! | `next` | mutex of the file of [`Orphans`] | the orphan file | [`MutexGuard`] |
 //! | `shared_xattrs` | mutex of a [`Volume`] | blocks of attributes that several inodes have | [`MutexGuard`] |
 //! | `listed` | spinlock of [`Maps`] | which maps of the volume there are to forget something of | [`SpinLockGuard`] |
@@ -50,7 +51,8 @@
 //! * new sizes, `fallocate()`: `i_rwsem`, exclusively → direct I/O has ended → `invalidate_lock`,
 //!   exclusively → folio locks, writeback has ended, and those given up, a handle → `loading` ….
 //! * a handle → `loading` → `changing` → `inodes`, if the inode is in that list → buffers.
-//! * a handle → `next` → buffers; a handle → `shared_xattrs` → buffers, `group` ….
+//! * a handle → `next` → buffers; that given up, `places`, which is taken with nothing else of this, or
+//!   with an inode locked that comes into memory; a handle → `shared_xattrs` → buffers, `group` ….
 //! * names: `i_rwsem` of the directories and the inode, exclusively → a handle → all of the above, one
 //!   after the other. The directory's blocks are changed under its `i_rwsem`.
 //! * attributes, read: `changing` → buffers, `shared_xattrs` → buffers. All allocations are NOFS, as who

@@ -4,31 +4,51 @@
 //! their last name, or that begins to cut them → done, and noted no more.
 //!
 //! They are noted in the orphan file. A volume without one, or with a full one, has a list of them.
-//! Whoever mounts the volume after a crash does what is left to be done.
+//! Whoever mounts the volume after a crash does what is left to be done. What cannot be done then is
+//! reported, and stays noted; a volume is written all the same.
 
 mod file;
 mod list;
 
 use super::{
-    extents,
-    inode::iget_orphan,
-    metadata,
+    extents, ialloc,
+    inode::{
+        self,
+        iget_orphan, //
+    },
+    metadata::{
+        self,
+        At, //
+    },
     refusal::Refusal,
     transaction::Transaction,
-    Inode,
-    SuperBlock, //
+    Inode, KernelCrc32c, SuperBlock,
 };
 use crate::{
     kernel::{
-        jbd2::Credits,
+        errno,
+        jbd2::{
+            Credits,
+            Loaded, //
+        },
         log, //
     },
     ondisk::{
+        self,
         Ino,
         Lblk, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    new_mutex,
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::Mutex,
+};
+use core::fmt;
 use file::File;
 use list::List;
 
@@ -52,15 +72,42 @@ pub(super) struct Orphans {
     file: Option<Pin<KBox<File>>>,
     #[pin]
     list: List,
+    /// Where each is noted: an inode that could not be cut, or deleted, is forgotten before that.
+    #[pin]
+    places: Mutex<RBTree<Ino, Place>>,
 }
 
 impl Orphans {
     /// Finds where they are noted.
     pub(super) fn new(sb: &SuperBlock) -> Result<Pin<KBox<Self>>, Refusal> {
         let file = File::find(sb)?;
-        KBox::pin_init(pin_init!(Self { file, list <- List::new() }), GFP_KERNEL)
-            .map_err(|_| Refusal::NoMemory)
+        let orphans = pin_init!(Self {
+            file,
+            list <- List::new(),
+            places <- new_mutex!(RBTree::new(), "stablefs::places"),
+        });
+        KBox::pin_init(orphans, GFP_KERNEL).map_err(|_| Refusal::NoMemory)
     }
+
+    fn note(&self, ino: Ino, place: Place, node: Node) {
+        self.places.lock().insert(node.into_node(ino, place));
+    }
+
+    fn place(&self, ino: Ino) -> Option<Place> {
+        self.places.lock().get(&ino).copied()
+    }
+
+    fn forget(&self, ino: Ino) {
+        self.places.lock().remove(&ino);
+    }
+}
+
+/// Memory to know where an inode is noted.
+type Node = RBTreeNodeReservation<Ino, Place>;
+
+/// Where an inode is noted that comes into memory.
+pub(super) fn place(sb: &SuperBlock, ino: Ino) -> Option<Place> {
+    sb.volume().orphans()?.place(ino)
 }
 
 /// Notes an inode, unless it is noted.
@@ -77,13 +124,22 @@ pub(super) fn add(transaction: &Transaction<'_>, inode: &Inode) -> Result {
         return Ok(());
     }
     let orphans = transaction.sb().volume().orphans().ok_or(EROFS)?;
-    if let Some(file) = &orphans.file {
-        if let Some(place) = file.add(transaction, inode.ino())? {
-            inode.set_orphan(Some(Place(Noted::File(place))));
-            return Ok(());
+    // With a handle started all allocations are NOFS.
+    let node = Node::new(GFP_KERNEL)?;
+    let in_file = match &orphans.file {
+        Some(file) => file.add(transaction, inode.ino())?,
+        None => None,
+    };
+    let place = match in_file {
+        Some(place) => Place(Noted::File(place)),
+        None => {
+            orphans.list.add(transaction, inode)?;
+            Place(Noted::List)
         }
-    }
-    orphans.list.add(transaction, inode)
+    };
+    inode.set_orphan(Some(place));
+    orphans.note(inode.ino(), place, node);
+    Ok(())
 }
 
 /// Notes an inode no more.
@@ -96,17 +152,20 @@ pub(super) fn add(transaction: &Transaction<'_>, inode: &Inode) -> Result {
 ///
 /// As [`add`].
 pub(super) fn remove(transaction: &Transaction<'_>, inode: &Inode) -> Result {
-    let orphans = || transaction.sb().volume().orphans().ok_or(EROFS);
-    match inode.orphan() {
-        None => Ok(()),
-        Some(Place(Noted::File(place))) => {
-            let file = orphans()?.file.as_ref().ok_or(EROFS)?;
+    let Some(Place(noted)) = inode.orphan() else {
+        return Ok(());
+    };
+    let orphans = transaction.sb().volume().orphans().ok_or(EROFS)?;
+    match noted {
+        Noted::File(place) => {
+            let file = orphans.file.as_ref().ok_or(EROFS)?;
             file.remove(transaction, place)?;
             inode.set_orphan(None);
-            Ok(())
         }
-        Some(Place(Noted::List)) => orphans()?.list.remove(transaction, inode),
+        Noted::List => orphans.list.remove(transaction, inode)?,
     }
+    orphans.forget(inode.ino());
+    Ok(())
 }
 
 /// Locks the list, if the inode is in it, and says which one is the next: both for the time in which the
@@ -140,68 +199,178 @@ pub(super) fn is_empty(sb: &SuperBlock) -> Result<bool> {
     Ok(is_empty)
 }
 
-/// Deletes and cuts the inodes that are noted, when the volume is opened to be written.
+/// Deletes and cuts the inodes that are noted, when the volume is opened to be written. Those of which
+/// that fails stay noted, and the log tells.
+///
+/// # Errors
+///
+/// `ENOMEM`; what reading the superblock says.
+///
+/// # Context
+///
+/// Sleeps. Nobody writes.
 pub(super) fn recover(sb: &SuperBlock) -> Result {
     let Some(orphans) = sb.volume().orphans() else {
         return Ok(());
     };
+    *orphans.places.lock() = RBTree::new();
+    orphans.list.set(KVec::new());
     let mut done = Done::default();
-    let mut noted = KVec::new();
     if let Some(file) = &orphans.file {
-        file.for_each(sb, |at, place, number| {
-            let ino = sb
-                .volume()
-                .ino(number)
-                .filter(|ino| sb.volume().is_ordinary(*ino));
-            let ino = ino.ok_or_else(|| {
-                metadata::corrupt(sb, at, format_args!("names inode {number} as an orphan"))
-            })?;
-            Ok(noted.push((place, ino), GFP_KERNEL)?)
-        })?;
+        recover_file(sb, orphans, file, &mut done)?;
     }
-    for (place, ino) in noted {
-        let inode = iget_orphan(sb, ino)?;
-        inode.set_orphan(Some(Place(Noted::File(place))));
-        done.count(&inode)?;
-    }
-    while let Some(ino) = list::first(sb)?.filter(|ino| sb.volume().is_ordinary(*ino)) {
-        let inode = iget_orphan(sb, ino)?;
-        // What stands there was checked when the inode was changed last, if it was.
-        let next = sb.volume().ino(inode.disk().dtime());
-        orphans.list.begin_with(ino, next)?;
-        inode.set_orphan(Some(Place(Noted::List)));
-        done.count(&inode)?;
-        drop(inode);
-        if list::first(sb)? == Some(ino) {
-            return Err(EIO);
-        }
-        orphans.list.lock().clear();
-    }
-    if done.deleted > 0 || done.cut > 0 {
-        let Done { deleted, cut } = done;
+    recover_list(sb, orphans, &mut done)?;
+    let Done { deleted, cut, left } = done;
+    if deleted > 0 || cut > 0 {
         log::info(
             sb,
             format_args!("orphans: {deleted} inodes deleted, {cut} cut"),
         );
     }
+    if left > 0 {
+        log::warn(
+            sb,
+            format_args!("orphans: {left} inodes are left, as they are used or broken"),
+        );
+    }
     Ok(())
+}
+
+fn recover_file(sb: &SuperBlock, orphans: &Orphans, file: &File, done: &mut Done) -> Result {
+    let mut noted = KVec::new();
+    let read = file.for_each(sb, |at, place, number| {
+        Ok(noted.push((at, place, number), GFP_KERNEL)?)
+    });
+    // Blocks that cannot be used have been reported.
+    if read == Err(ENOMEM) {
+        return read;
+    }
+    for (at, place, number) in noted {
+        if is_aborted(sb) {
+            break;
+        }
+        match used(sb, number) {
+            Ok(Some(ino)) => done.finish(sb, orphans, ino, Place(Noted::File(place)))?,
+            Ok(None) => {
+                report(sb, format_args!("{at} names inode {number}, which is free"));
+                let vacated = Transaction::start(sb, CREDITS).and_then(|transaction| {
+                    file.remove(&transaction, place)?;
+                    transaction.stop()
+                });
+                // Found again by the next mount.
+                if vacated.is_err() {
+                    done.left = done.left.saturating_add(1);
+                }
+            }
+            Err(_) => done.left = done.left.saturating_add(1),
+        }
+    }
+    Ok(())
+}
+
+fn recover_list(sb: &SuperBlock, orphans: &Orphans, done: &mut Done) -> Result {
+    let mut inodes = KVec::new();
+    let mut next = list::first(sb)?;
+    while let Some(ino) = next {
+        let node = Node::new(GFP_KERNEL)?;
+        if orphans.place(ino).is_some() {
+            let number = ino.get();
+            report(sb, format_args!("inode {number} is noted twice"));
+            break;
+        }
+        // What follows one that is broken, nobody knows: that is for `e2fsck`.
+        let Ok(after) = next_of(sb, ino) else {
+            let number = ino.get();
+            report(
+                sb,
+                format_args!("the list ends with inode {number}, which is free or broken"),
+            );
+            break;
+        };
+        inodes.push(ino, GFP_KERNEL)?;
+        orphans.note(ino, Place(Noted::List), node);
+        next = after;
+    }
+    let mut listed = KVec::with_capacity(inodes.len(), GFP_KERNEL)?;
+    for ino in inodes.iter().rev() {
+        listed.push(*ino, GFP_KERNEL)?;
+    }
+    orphans.list.set(listed);
+    for ino in inodes {
+        if is_aborted(sb) {
+            break;
+        }
+        done.finish(sb, orphans, ino, Place(Noted::List))?;
+    }
+    Ok(())
+}
+
+/// The inode of that number, if it is in use and one that can be an orphan.
+fn used(sb: &SuperBlock, number: u32) -> Result<Option<Ino>> {
+    let volume = sb.volume();
+    match volume.ino(number).filter(|ino| volume.is_ordinary(*ino)) {
+        Some(ino) if ialloc::is_used(sb, ino)? => Ok(Some(ino)),
+        _ => Ok(None),
+    }
+}
+
+/// The inode that comes after one in the list, as the disk has it.
+fn next_of(sb: &SuperBlock, ino: Ino) -> Result<Option<Ino>> {
+    used(sb, ino.get())?.ok_or(errno::estale())?;
+    let bytes = inode::read_bytes(sb, ino)?;
+    let disk = ondisk::Inode::parse::<KernelCrc32c>(sb.volume(), ino, &bytes)
+        .map_err(|error| metadata::blame(sb, At::inode(ino), error))?
+        .ok_or(errno::estale())?;
+    match disk.dtime() {
+        0 => Ok(None),
+        number => sb.volume().ino(number).ok_or(EINVAL).map(Some),
+    }
+}
+
+/// Reports what has to be looked at, and does no harm.
+fn report(sb: &SuperBlock, what: fmt::Arguments<'_>) {
+    log::err(sb, format_args!("orphans: {what}: run e2fsck"));
+    sb.volume().set_has_errors();
+}
+
+fn is_aborted(sb: &SuperBlock) -> bool {
+    sb.journal().is_some_and(Loaded::is_aborted)
 }
 
 #[derive(Default)]
 struct Done {
     deleted: u32,
     cut: u32,
+    left: u32,
 }
 
 impl Done {
-    /// Cuts an inode, or leaves it to be deleted, which is done as it is dropped.
-    fn count(&mut self, inode: &Inode) -> Result {
-        if inode.nlink() > 0 {
-            finish_cut(inode)?;
-            self.cut = self.cut.saturating_add(1);
-        } else {
-            self.deleted = self.deleted.saturating_add(1);
+    /// Cuts an inode that is noted there, or has it deleted, which is done as it is dropped.
+    fn finish(&mut self, sb: &SuperBlock, orphans: &Orphans, ino: Ino, place: Place) -> Result {
+        let node = Node::new(GFP_KERNEL)?;
+        let Ok(inode) = iget_orphan(sb, ino) else {
+            self.left = self.left.saturating_add(1);
+            return Ok(());
+        };
+        orphans.note(ino, place, node);
+        inode.set_orphan(Some(place));
+        let cuts = inode.nlink() > 0;
+        if cuts {
+            if let Err(error) = finish_cut(&inode) {
+                let (number, errno) = (ino.get(), error.to_errno());
+                log::err(
+                    sb,
+                    format_args!("inode {number}: cannot be cut: error {errno}"),
+                );
+            }
         }
+        drop(inode);
+        let count = match orphans.place(ino) {
+            Some(_) => &mut self.left,
+            None if cuts => &mut self.cut,
+            None => &mut self.deleted,
+        };
+        *count = count.saturating_add(1);
         Ok(())
     }
 }

@@ -362,7 +362,7 @@ fn make<'a>(
             transaction.abort(*error);
         }
     })?;
-    Ok(numbered.fill(params, InodeInfo::new(disk, None)))
+    Ok(numbered.fill(params, InodeInfo::new(disk, None, None)))
 }
 
 /// Writes a new inode to the inode table.

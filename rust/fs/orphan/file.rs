@@ -94,11 +94,11 @@ impl File {
         .map_err(|_| Refusal::NoMemory)
     }
 
-    /// Notes an inode, and says where, unless the file is full.
+    /// Notes an inode, and says where, unless the file is full, or broken where it is not.
     ///
     /// # Errors
     ///
-    /// What reading the file says, or the journal.
+    /// `ENOMEM`; what asking the journal says.
     ///
     /// # Context
     ///
@@ -112,14 +112,7 @@ impl File {
                 .and_then(|n| n.checked_rem(self.blocks.len()))
                 .ok_or(EINVAL)?;
             let pblk = *self.blocks.get(n).ok_or(EINVAL)?;
-            let at = At::block(self.ino, pblk);
-            let bytes = metadata::copy_block(sb, sb.volume(), pblk)
-                .map_err(|error| metadata::unreadable(sb, at, error))?;
-            let block = Block::new(&bytes).ok_or(EINVAL)?;
-            let vacant = OrphanBlock::parse::<KernelCrc32c>(self.seed, pblk, block)
-                .map_err(|error| metadata::blame(sb, at, error))?
-                .vacant();
-            let Some(slot) = vacant else {
+            let Some(slot) = self.vacant(sb, pblk)? else {
                 continue;
             };
             self.set(transaction, Place { pblk, slot }, Some(ino))?;
@@ -127,6 +120,36 @@ impl File {
             return Ok(Some(Place { pblk, slot }));
         }
         Ok(None)
+    }
+
+    /// A place in a block where nothing is noted, if there is one and the block can be used.
+    fn vacant(&self, sb: &SuperBlock, pblk: Pblk) -> Result<Option<Slot>> {
+        match self.read(sb, pblk, |block| block.vacant()) {
+            Err(error) if error == ENOMEM => Err(error),
+            Ok(vacant) => Ok(vacant),
+            // Reported.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Has `look` see a block, and returns what it says.
+    ///
+    /// # Errors
+    ///
+    /// What reading and checking the block says.
+    fn read<T>(
+        &self,
+        sb: &SuperBlock,
+        pblk: Pblk,
+        look: impl FnOnce(OrphanBlock<'_>) -> T,
+    ) -> Result<T> {
+        let at = At::block(self.ino, pblk);
+        let bytes = metadata::copy_block(sb, sb.volume(), pblk)
+            .map_err(|error| metadata::unreadable(sb, at, error))?;
+        let block = Block::new(&bytes).ok_or(EINVAL)?;
+        OrphanBlock::parse::<KernelCrc32c>(self.seed, pblk, block)
+            .map(look)
+            .map_err(|error| metadata::blame(sb, at, error))
     }
 
     /// Notes an inode no more.
@@ -162,23 +185,25 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What reading the file says, or `look` does.
+    /// What `look` says, at once; what reading a block of the file says, once the others have been shown.
     pub(super) fn for_each(
         &self,
         sb: &SuperBlock,
         mut look: impl FnMut(At, Place, u32) -> Result,
     ) -> Result {
+        let mut all = Ok(());
         for pblk in self.blocks.iter().copied() {
             let at = At::block(self.ino, pblk);
-            let bytes = metadata::copy_block(sb, sb.volume(), pblk)
-                .map_err(|error| metadata::unreadable(sb, at, error))?;
-            let block = Block::new(&bytes).ok_or(EINVAL)?;
-            let block = OrphanBlock::parse::<KernelCrc32c>(self.seed, pblk, block)
-                .map_err(|error| metadata::blame(sb, at, error))?;
-            for (slot, number) in block.numbers() {
-                look(at, Place { pblk, slot }, number)?;
+            let looked = self.read(sb, pblk, |block| {
+                block
+                    .numbers()
+                    .try_for_each(|(slot, number)| look(at, Place { pblk, slot }, number))
+            });
+            match looked {
+                Ok(looked) => looked?,
+                Err(error) => all = Err(error),
             }
         }
-        Ok(())
+        all
     }
 }

@@ -121,15 +121,9 @@ impl List {
         .inspect_err(|error| transaction.abort(*error))
     }
 
-    /// Has the list be what the disk says from its first inode on, as far as it takes to take that one
-    /// out. The list is empty, and nobody else uses it.
-    pub(super) fn begin_with(&self, first: Ino, next: Option<Ino>) -> Result {
-        let mut inodes = self.lock();
-        inodes.clear();
-        for ino in [next, Some(first)].into_iter().flatten() {
-            inodes.push(ino, GFP_KERNEL)?;
-        }
-        Ok(())
+    /// Has the list be those inodes, as it is on the disk. Nobody uses it.
+    pub(super) fn set(&self, inodes: KVec<Ino>) {
+        *self.inodes.lock() = inodes;
     }
 }
 
