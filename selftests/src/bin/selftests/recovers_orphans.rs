@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -122,7 +122,7 @@ fn unclosed(env: &Env, options: &[&str]) -> Result<Free> {
         std::io::Write::write_all(&mut &file, &content(env, number, 1 << 14))?;
         used.push(file);
     }
-    // Not the first of the list, and not the last.
+    // One that is neither the first of the list nor the last is gone in time.
     drop(used.remove(FILES as usize));
     syncfs(File::open(root)?)?;
     losing.lose()?;
@@ -219,11 +219,27 @@ fn cuts(env: &Env, way: Way) -> Result<()> {
     volume::check(dev)
 }
 
-/// The list begins with an inode that is free.
+/// The list begins with an inode that is free, and the file names one.
 fn broken(env: &Env) -> Result<()> {
+    /// Of no file.
+    const NUMBER: u32 = 100;
     let dev = env.dev()?;
-    volume::make(dev, FILE, LEN)?;
-    volume::debugfs(dev, "set_super_value last_orphan 100")?;
+    // Without checksums, so that the file can be written to.
+    volume::make(
+        dev,
+        &["-b", "4096", "-O", "orphan_file,^metadata_csum"],
+        LEN,
+    )?;
+    volume::debugfs(dev, &format!("set_super_value last_orphan {NUMBER}"))?;
+    let ino = volume::says(dev, "Orphan file inode")?;
+    let blocks = volume::debugfs(dev, &format!("blocks <{ino}>"))?;
+    let block = blocks.split_whitespace().next().context("no blocks")?;
+    let pos = block.parse::<u64>()? * BLOCK;
+    let device = OpenOptions::new().write(true).open(dev)?;
+    device.write_all_at(&NUMBER.to_le_bytes(), pos)?;
+    device.sync_all()?;
+    drop(device);
+
     let mounted = Mounted::new(env.fstyp, dev, "")?;
     let path = mounted.dir().join("file");
     fs::write(&path, content(env, 1, 1 << 20))?;
