@@ -23,7 +23,7 @@ impl Acl {
     pub(super) fn new(bits: u32) -> Self {
         Self {
             owner: bits & RWX,
-            user: bits >> 3 & RWX,
+            user: (bits >> 3) & RWX,
             group: (bits >> 6) & RWX,
             mask: (bits >> 9) & RWX,
             other: (bits >> 12) & RWX,

@@ -365,7 +365,11 @@ fn what_is_cut_has_room() {
                 .encode_new::<Crc>(&volume, number, extra, &mut bytes)
                 .unwrap();
             // What nobody has taken can be anything.
-            let behind = if extra == 0 { 130 } else { 160.max(128 + extra) };
+            let behind = if extra == 0 {
+                130
+            } else {
+                160.max(128 + extra)
+            };
             for byte in bytes.get_mut(behind.into()..).unwrap_or_default() {
                 *byte = numbers.next() as u8;
             }
