@@ -21,6 +21,7 @@ mod reads_what_ext4_wrote;
 mod replays_the_journal;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
+mod swap_file;
 
 use std::env;
 use std::path::Path;
@@ -51,6 +52,7 @@ const PROGRAMS: &[&Program] = &[
     &large_directories::PROGRAM,
     &full_disk::PROGRAM,
     &survives_power_cuts::PROGRAM,
+    &swap_file::PROGRAM,
 ];
 
 fn main() -> ExitCode {
