@@ -24,6 +24,7 @@ mod sets_attributes;
 mod suites;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
+mod swap_file;
 
 use std::env;
 use std::path::Path;
@@ -58,6 +59,7 @@ const PROGRAMS: &[&Program] = &[
     &survives_power_cuts::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
+    &swap_file::PROGRAM,
 ];
 
 fn main() -> ExitCode {
