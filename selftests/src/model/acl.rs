@@ -23,10 +23,10 @@ impl Acl {
     pub(super) fn new(bits: u32) -> Self {
         Self {
             owner: bits & RWX,
-            user: bits >> 3 & RWX,
-            group: bits >> 6 & RWX,
-            mask: bits >> 9 & RWX,
-            other: bits >> 12 & RWX,
+            user: (bits >> 3) & RWX,
+            group: (bits >> 6) & RWX,
+            mask: (bits >> 9) & RWX,
+            other: (bits >> 12) & RWX,
         }
     }
 
@@ -44,14 +44,14 @@ impl Acl {
 
     /// Permission bits that a file with this list shows.
     pub(super) fn mode(&self) -> u32 {
-        self.owner << 6 | self.mask << 3 | self.other
+        (self.owner << 6) | (self.mask << 3) | self.other
     }
 
     /// The list of a file with this one, once its mode is set to `mode`.
     pub(super) fn with_mode(self, mode: u32) -> Self {
         Self {
-            owner: mode >> 6 & RWX,
-            mask: mode >> 3 & RWX,
+            owner: (mode >> 6) & RWX,
+            mask: (mode >> 3) & RWX,
             other: mode & RWX,
             ..self
         }

@@ -416,7 +416,7 @@ fn sector(id: u32, number: u32, version: u32) -> [u8; SECTOR] {
     let mut bytes = [0; SECTOR];
     let words = [
         MAGIC,
-        u64::from(id) << 32 | u64::from(number),
+        (u64::from(id) << 32) | u64::from(number),
         u64::from(version),
         !MAGIC,
     ];
