@@ -139,7 +139,7 @@ fn fill(file: &File, name: &str, step: u64, stream: u64) -> Result<Vec<Kept>> {
             name: name.to_owned(),
             pos,
             len: PIECE as u64,
-            stream: stream << 32 | number,
+            stream: (stream << 32) | number,
         };
         let bytes = piece.bytes();
         let mut done = 0;
@@ -271,7 +271,7 @@ fn allocate(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
             name: "whole".to_owned(),
             pos,
             len: PIECE as u64,
-            stream: 7 << 32 | pos,
+            stream: (7 << 32) | pos,
         };
         let wrote = file.write_all_at(&piece.bytes(), pos);
         wrote.context("write to what was allocated")?;

@@ -51,7 +51,7 @@ fn tries(env: &Env, block: u32, tasks: u64) -> Result<()> {
     volume::make_small(env.fstyp, dev, block, MIB)?;
     let new = |task: u64| {
         let name = format!("of task {task}");
-        Tree::new(env.fstyp, block, Path::new(&name), env.seed ^ task << 32)
+        Tree::new(env.fstyp, block, Path::new(&name), env.seed ^ (task << 32))
     };
     let mut trees: Vec<Tree> = (0..tasks).map(new).collect();
     for number in 1..=MOUNTS * env.longer {
@@ -87,7 +87,7 @@ fn together(env: &Env, root: &Path, trees: &mut [Tree], number: u64) -> Result<(
         let tasks: Vec<_> = (0..)
             .zip(trees)
             .map(|(task, tree)| {
-                let mut random = Bytes::new(env.seed, number << 32 | task);
+                let mut random = Bytes::new(env.seed, (number << 32) | task);
                 let common = &common;
                 scope.spawn(move || -> Result<()> {
                     let mut work = || {

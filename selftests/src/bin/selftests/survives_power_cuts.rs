@@ -62,7 +62,7 @@ fn tries(env: &Env, options: &[&str], stream: u64) -> Result<()> {
     volume::make(dev, options, LEN)?;
     let mut image = vec![0; SECTORS as usize * 512];
     File::open(dev)?.read_exact(&mut image)?;
-    let seed = env.seed ^ stream << 40;
+    let seed = env.seed ^ (stream << 40);
     let mut tasks: Vec<Task> = (1..=TASKS).map(|number| Task::new(number, seed)).collect();
     let log = work(env, &mut tasks)?;
     cut(env, &log, image, &tasks, &mut Bytes::new(seed, 0xc07))
