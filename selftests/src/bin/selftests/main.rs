@@ -18,6 +18,7 @@ mod mount_refuses;
 mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
+mod recovers_orphans;
 mod replays_the_journal;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
@@ -34,6 +35,7 @@ const PROGRAMS: &[&Program] = &[
     &mount_refuses::PROGRAM,
     &mount_options::PROGRAM,
     &replays_the_journal::PROGRAM,
+    &recovers_orphans::PROGRAM,
     &dax_reads::PROGRAM,
     &dax_reads::WITHOUT,
     &dax_maps_a_block_once::PROGRAM,
