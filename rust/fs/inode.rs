@@ -481,7 +481,7 @@ pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
     };
     let descriptor = match read()? {
         // Somebody may have been changing it.
-        Err(ondisk::Error::BadChecksum { .. }) if !sb.sb_rdonly() => {
+        Err(ondisk::Error::BadChecksum { .. }) if sb.volume().is_open() => {
             let _group = volume.allocator().lock(group)?;
             read()?
         }
