@@ -233,8 +233,9 @@ fn broken(env: &Env) -> Result<()> {
     volume::debugfs(dev, &format!("set_super_value last_orphan {NUMBER}"))?;
     let ino = volume::says(dev, "Orphan file inode")?;
     let blocks = volume::debugfs(dev, &format!("blocks <{ino}>"))?;
-    let block = blocks.split_whitespace().next().context("no blocks")?;
-    let pos = block.parse::<u64>()? * BLOCK;
+    let mut numbers = blocks.split_whitespace().map(str::parse::<u64>);
+    let block = numbers.find_map(Result::ok).context("no blocks")?;
+    let pos = block * BLOCK;
     let device = OpenOptions::new().write(true).open(dev)?;
     device.write_all_at(&NUMBER.to_le_bytes(), pos)?;
     device.sync_all()?;
