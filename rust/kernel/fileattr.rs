@@ -4,8 +4,6 @@
 //!
 //! C header: [include/linux/fileattr.h](srctree/include/linux/fileattr.h)
 
-#![expect(dead_code, reason = "used by the namespace's changes, which come next")]
-
 use crate::bindings;
 use core::{
     marker::PhantomData,
