@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use names::hashed;
-pub(crate) use xattrs::{acl, tag, NOBODY};
+pub use xattrs::{acl, tag, NOBODY};
 
 /// How much of what takes time there is to be.
 #[derive(Clone, Copy, Debug)]

@@ -19,6 +19,7 @@ mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
 mod replays_the_journal;
+mod sets_attributes;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
 
@@ -49,6 +50,7 @@ const PROGRAMS: &[&Program] = &[
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
+    &sets_attributes::PROGRAM,
     &full_disk::PROGRAM,
     &survives_power_cuts::PROGRAM,
 ];
