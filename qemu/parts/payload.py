@@ -41,8 +41,11 @@ def build_module(which, control="", clippy=False):
     return out
 
 
-def build_selftests():
-    """Build the selftests as static programs; returns the folder that an installed suite is."""
+def build_selftests(with_suites=False):
+    """Build the selftests as static programs; returns the folder that an installed suite is.
+
+    The suites from crates.io take minutes the first time, so only those get them who run the tests.
+    """
     target = store.BUILD / "selftests-target"
     installed = store.BUILD / "selftests"
     target.mkdir(parents=True, exist_ok=True)
@@ -54,7 +57,8 @@ def build_selftests():
         store.BUILD / "selftests.log",
         environment={"CARGO_TARGET_DIR": "/run/target"},
     )
-    shutil.copytree(suites.programs(), installed / "suites", dirs_exist_ok=True)
+    if with_suites:
+        shutil.copytree(suites.programs(), installed / "suites", dirs_exist_ok=True)
     return installed
 
 
