@@ -12,6 +12,7 @@ CONTROL ?=
 T ?=
 FSTYP ?= stablefs
 SEED ?=
+LONGER ?=
 
 # Anything else would be taken for yes, and the debug kernel takes a while to build.
 ifneq ($(filter-out 0 1,$(DEBUG)),)
@@ -29,9 +30,9 @@ run: host-packages ## Build everything, boot, load stablefs, show it; then a she
 	@$(prepare) all >/dev/null
 	@if [ -t 0 ] && [ -t 1 ]; then $(call vm,shell) -- /opt/stablefs/demo; else $(call vm,run) -- /opt/stablefs/demo; fi
 
-test: host-packages ## Host tests, then the kselftests in the VM [T=pattern FSTYP=stablefs|ext4|xfs|btrfs DEBUG=1 SEED=n]
+test: host-packages ## Host tests, then the kselftests in the VM [T=pattern FSTYP=stablefs|ext4|xfs|btrfs DEBUG=1 SEED=n LONGER=n]
 	@qemu/test $(if $(filter-out 0,$(DEBUG)),--debug) $(if $(CONTROL),--control '$(CONTROL)') \
-		--fstyp '$(FSTYP)' $(if $(T),--select '$(T)') $(if $(SEED),--seed '$(SEED)')
+		--fstyp '$(FSTYP)' $(if $(T),--select '$(T)') $(if $(SEED),--seed '$(SEED)') $(if $(LONGER),--longer '$(LONGER)')
 
 controls: host-packages ## Build the module without one protocol step at a time: the step's test must fail
 	@qemu/test --controls $(if $(filter-out 0,$(DEBUG)),--debug) $(if $(T),--select '$(T)')

@@ -4,7 +4,7 @@
 import re
 import shutil
 
-from . import store, toolchain
+from . import store, suites, toolchain
 
 DEMO = store.TOP / "qemu" / "guest" / "demo"
 KBUILD = store.TOP / "Kbuild"
@@ -41,8 +41,11 @@ def build_module(which, control="", clippy=False):
     return out
 
 
-def build_selftests():
-    """Build the selftests as static programs; returns the folder that an installed suite is."""
+def build_selftests(with_suites=False):
+    """Build the selftests as static programs; returns the folder that an installed suite is.
+
+    The suites from crates.io take minutes the first time, so only those get them who run the tests.
+    """
     target = store.BUILD / "selftests-target"
     installed = store.BUILD / "selftests"
     target.mkdir(parents=True, exist_ok=True)
@@ -54,6 +57,8 @@ def build_selftests():
         store.BUILD / "selftests.log",
         environment={"CARGO_TARGET_DIR": "/run/target"},
     )
+    if with_suites:
+        shutil.copytree(suites.programs(), installed / "suites", dirs_exist_ok=True)
     return installed
 
 
@@ -79,6 +84,8 @@ def make_image(module, installed, result):
     shutil.copytree(installed, folder / "selftests", symlinks=True)
     shutil.copy(module, folder)
     shutil.copy(DEMO, folder)
+    # A source tree for the demonstration to unpack: stablefs's own.
+    shutil.make_archive(str(folder / "source"), "tar", store.TOP, "rust")
     script = f"strip --strip-debug /in/stablefs.ko && mkfs.erofs --quiet -T0 --all-root -Enoinline_data /out/{result.name} /in"
     toolchain.run("payload", ["sh", "-c", script], {"/in": folder, "/out": store.BUILD}, store.BUILD / "payload.log")
     shutil.rmtree(folder)

@@ -19,6 +19,7 @@ static void __used layout(void)
 	DEFINE(fs_context, sizeof(struct fs_context));
 	DEFINE(fs_context_operations, sizeof(struct fs_context_operations));
 	DEFINE(inode, sizeof(struct inode));
+	DEFINE(iomap_ioend, sizeof(struct iomap_ioend));
 	DEFINE(iomap_writepage_ctx, sizeof(struct iomap_writepage_ctx));
 	DEFINE(journal_s, sizeof(struct journal_s));
 	DEFINE(super_block, sizeof(struct super_block));

@@ -71,6 +71,7 @@ same_size! {
     fs_context
     fs_context_operations
     inode
+    iomap_ioend
     iomap_writepage_ctx
     journal_s
     super_block

@@ -11,20 +11,32 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/fserror.h>
+#include <linux/iomap.h>
 #include <linux/iversion.h>
+#include <linux/jbd2.h>
 #include <linux/pagemap.h>
 #include <linux/posix_acl.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/timekeeping.h>
 #include <linux/workqueue.h>
+#include <linux/writeback.h>
 
 struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 					   struct kmem_cache *cache)
 {
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+/* Whether nobody else changes the inode, as far as lockdep can tell. */
+void stablefs_shim_assert_inode_locked(struct inode *inode)
+{
+	lockdep_assert(inode_state_read_once(inode) & (I_NEW | I_FREEING) ||
+		       lockdep_is_held_type(&inode->i_rwsem, 0));
 }
 
 /* Whether what is on a block device can be accessed as memory. */
@@ -53,19 +65,24 @@ loff_t stablefs_shim_bdev_nr_bytes(struct block_device *bdev)
 	return bdev_nr_bytes(bdev);
 }
 
-void stablefs_shim_brelse(struct buffer_head *bh)
-{
-	brelse(bh);
-}
-
 bool stablefs_shim_bdev_read_only(struct block_device *bdev)
 {
 	return bdev_read_only(bdev);
 }
 
+void stablefs_shim_brelse(struct buffer_head *bh)
+{
+	brelse(bh);
+}
+
 void stablefs_shim_cond_resched(void)
 {
 	cond_resched();
+}
+
+bool stablefs_shim_current_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 struct inode *stablefs_shim_d_inode(const struct dentry *dentry)
@@ -80,6 +97,11 @@ bool stablefs_shim_daxdev_mapping_supported(const struct vm_area_desc *desc,
 	return daxdev_mapping_supported(desc, inode, dax_dev);
 }
 
+const struct qstr *stablefs_shim_dentry_d_name(const struct dentry *dentry)
+{
+	return &dentry->d_name;
+}
+
 const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
 {
 	return dentry->d_name.name;
@@ -88,11 +110,6 @@ const u8 *stablefs_shim_dentry_name(const struct dentry *dentry)
 size_t stablefs_shim_dentry_name_len(const struct dentry *dentry)
 {
 	return dentry->d_name.len;
-}
-
-bool stablefs_shim_current_fatal_signal_pending(void)
-{
-	return fatal_signal_pending(current);
 }
 
 bool stablefs_shim_dir_emit(struct dir_context *ctx, const char *name,
@@ -135,6 +152,12 @@ bool stablefs_shim_file_is_32bit_api(const struct file *file)
 	return in_compat_syscall();
 }
 
+/* Unlike file_dentry() for files that are being opened, which have no inode yet. */
+struct dentry *stablefs_shim_file_path_dentry(const struct file *file)
+{
+	return file->f_path.dentry;
+}
+
 void stablefs_shim_filemap_invalidate_lock(struct address_space *mapping)
 {
 	filemap_invalidate_lock(mapping);
@@ -153,6 +176,11 @@ void stablefs_shim_filemap_invalidate_unlock(struct address_space *mapping)
 void stablefs_shim_filemap_invalidate_unlock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_unlock_shared(mapping);
+}
+
+int stablefs_shim_finish_open_simple(struct file *file, int error)
+{
+	return finish_open_simple(file, error);
 }
 
 /* Not that of an anonymous folio, and null once the folio is removed from its file. */
@@ -196,6 +224,16 @@ void stablefs_shim_fserror_report_data_lost(struct inode *inode, loff_t pos, u64
 	fserror_report_data_lost(inode, pos, len, GFP_NOFS);
 }
 
+ssize_t stablefs_shim_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+gid_t stablefs_shim_i_gid_read(const struct inode *inode)
+{
+	return i_gid_read(inode);
+}
+
 void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
 {
 	i_gid_write(inode, gid);
@@ -204,6 +242,16 @@ void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
 loff_t stablefs_shim_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);
+}
+
+void stablefs_shim_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+uid_t stablefs_shim_i_uid_read(const struct inode *inode)
+{
+	return i_uid_read(inode);
 }
 
 void stablefs_shim_i_uid_write(struct inode *inode, uid_t uid)
@@ -232,9 +280,44 @@ struct kmem_cache *stablefs_shim_inode_cache_create(const char *name,
 				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
 }
 
+struct timespec64 stablefs_shim_inode_get_atime(const struct inode *inode)
+{
+	return inode_get_atime(inode);
+}
+
+struct timespec64 stablefs_shim_inode_get_ctime(const struct inode *inode)
+{
+	return inode_get_ctime(inode);
+}
+
+struct timespec64 stablefs_shim_inode_get_mtime(const struct inode *inode)
+{
+	return inode_get_mtime(inode);
+}
+
+void stablefs_shim_inode_inc_iversion(struct inode *inode)
+{
+	inode_inc_iversion(inode);
+}
+
+bool stablefs_shim_inode_is_open_for_write(const struct inode *inode)
+{
+	return inode_is_open_for_write(inode);
+}
+
+void stablefs_shim_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
 void stablefs_shim_inode_lock_shared(struct inode *inode)
 {
 	inode_lock_shared(inode);
+}
+
+u64 stablefs_shim_inode_peek_iversion(const struct inode *inode)
+{
+	return inode_peek_iversion(inode);
 }
 
 void stablefs_shim_inode_set_atime(struct inode *inode, s64 sec, u32 nsec)
@@ -245,6 +328,11 @@ void stablefs_shim_inode_set_atime(struct inode *inode, s64 sec, u32 nsec)
 void stablefs_shim_inode_set_cached_link(struct inode *inode, char *link, int len)
 {
 	inode_set_cached_link(inode, link, len);
+}
+
+void stablefs_shim_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_ctime(inode, sec, nsec);
 }
 
 void stablefs_shim_inode_set_iversion_queried(struct inode *inode, u64 val)
@@ -258,11 +346,6 @@ void stablefs_shim_inode_set_link(struct inode *inode, char *link)
 	smp_store_release(&inode->i_link, link);
 }
 
-void stablefs_shim_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
-{
-	inode_set_ctime(inode, sec, nsec);
-}
-
 void stablefs_shim_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec)
 {
 	inode_set_mtime(inode, sec, nsec);
@@ -273,14 +356,94 @@ unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
 	return inode_state_read_once(inode);
 }
 
+bool stablefs_shim_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
 bool stablefs_shim_inode_trylock_shared(struct inode *inode)
 {
 	return inode_trylock_shared(inode);
 }
 
+void stablefs_shim_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
 void stablefs_shim_inode_unlock_shared(struct inode *inode)
 {
 	inode_unlock_shared(inode);
+}
+
+/* The first ioend of a list, which it is not in any more; or NULL. */
+struct iomap_ioend *stablefs_shim_ioend_list_pop(struct list_head *list)
+{
+	struct iomap_ioend *ioend;
+
+	ioend = list_first_entry_or_null(list, struct iomap_ioend, io_list);
+	if (ioend)
+		list_del_init(&ioend->io_list);
+	return ioend;
+}
+
+/* The first byte that a write from pos on has left as it was, and its block with it. */
+loff_t stablefs_shim_iomap_last_written_block(struct inode *inode, loff_t pos,
+					      ssize_t written)
+{
+	return iomap_last_written_block(inode, pos, written);
+}
+
+bool stablefs_shim_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
+}
+
+bool stablefs_shim_is_handle_aborted(handle_t *handle)
+{
+	return is_handle_aborted(handle);
+}
+
+bool stablefs_shim_is_immutable(const struct inode *inode)
+{
+	return IS_IMMUTABLE(inode);
+}
+
+bool stablefs_shim_is_journal_aborted(journal_t *journal)
+{
+	return is_journal_aborted(journal);
+}
+
+bool stablefs_shim_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
+}
+
+tid_t stablefs_shim_jbd2_get_latest_transaction(journal_t *journal)
+{
+	return jbd2_get_latest_transaction(journal);
+}
+
+/* Its stop waits for the commit. */
+void stablefs_shim_jbd2_handle_set_sync(handle_t *handle)
+{
+	handle->h_sync = 1;
+}
+
+time64_t stablefs_shim_ktime_get_real_seconds(void)
+{
+	return ktime_get_real_seconds();
+}
+
+void stablefs_shim_lock_buffer(struct buffer_head *bh)
+{
+	lock_buffer(bh);
+}
+
+/* With lockdep, warns unless i_rwsem is held exclusively; else does nothing. */
+void stablefs_shim_lockdep_assert_inode_locked(struct inode *inode)
+{
+	lockdep_assert_held_write(&inode->i_rwsem);
 }
 
 bool stablefs_shim_mapping_empty(const struct address_space *mapping)
@@ -298,9 +461,9 @@ void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 	mapping_set_large_folios(mapping);
 }
 
-void stablefs_shim_lock_buffer(struct buffer_head *bh)
+bool stablefs_shim_mapping_stable_writes(const struct address_space *mapping)
 {
-	lock_buffer(bh);
+	return mapping_stable_writes(mapping);
 }
 
 void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
@@ -320,6 +483,20 @@ unsigned int stablefs_shim_memalloc_nofs_save(void)
 void stablefs_shim_memcpy_racy(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
+}
+
+unsigned int stablefs_shim_posix_acl_count(const struct posix_acl *acl)
+{
+	return acl->a_count;
+}
+
+/* The user or group that an entry of such a tag has. */
+u32 stablefs_shim_posix_acl_entry_id(const struct posix_acl_entry *entry,
+				     struct user_namespace *user_ns)
+{
+	if (entry->e_tag == ACL_USER)
+		return from_kuid(user_ns, entry->e_uid);
+	return from_kgid(user_ns, entry->e_gid);
 }
 
 void stablefs_shim_posix_acl_release(struct posix_acl *acl)
@@ -364,6 +541,11 @@ loff_t stablefs_shim_readahead_pos(const struct readahead_control *rac)
 	return readahead_pos(rac);
 }
 
+loff_t stablefs_shim_round_up_to_block(const struct inode *inode, loff_t pos)
+{
+	return round_up(pos, i_blocksize(inode));
+}
+
 struct buffer_head *stablefs_shim_sb_bread(struct super_block *sb, sector_t block)
 {
 	return sb_bread(sb, block);
@@ -372,6 +554,16 @@ struct buffer_head *stablefs_shim_sb_bread(struct super_block *sb, sector_t bloc
 void stablefs_shim_sb_breadahead(struct super_block *sb, sector_t block)
 {
 	sb_breadahead(sb, block);
+}
+
+void stablefs_shim_sb_end_intwrite(struct super_block *sb)
+{
+	sb_end_intwrite(sb);
+}
+
+void stablefs_shim_sb_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
 }
 
 /* The block, if it is in memory and up to date. */
@@ -385,6 +577,37 @@ struct buffer_head *stablefs_shim_sb_find_get_block_uptodate(struct super_block 
 		bh = NULL;
 	}
 	return bh;
+}
+
+struct buffer_head *stablefs_shim_sb_getblk(struct super_block *sb, sector_t block)
+{
+	return sb_getblk(sb, block);
+}
+
+void stablefs_shim_sb_start_intwrite(struct super_block *sb)
+{
+	sb_start_intwrite(sb);
+}
+
+void stablefs_shim_sb_start_pagefault(struct super_block *sb)
+{
+	sb_start_pagefault(sb);
+}
+
+/* A function only in a kernel that can have security modules. */
+int stablefs_shim_security_inode_init_security(struct inode *inode, struct inode *dir,
+					       const struct qstr *qstr,
+					       int (*set)(struct inode *inode,
+							  const struct xattr *xattrs,
+							  void *data),
+					       void *data)
+{
+	return security_inode_init_security(inode, dir, qstr, set, data);
+}
+
+void stablefs_shim_set_buffer_uptodate(struct buffer_head *bh)
+{
+	set_buffer_uptodate(bh);
 }
 
 void stablefs_shim_super_set_sysfs_name_bdev(struct super_block *sb)
@@ -407,4 +630,10 @@ int stablefs_shim_sync_dirty_buffer_fua(struct buffer_head *bh)
 void stablefs_shim_vma_desc_set_hugepage(struct vm_area_desc *desc)
 {
 	vma_desc_set_flags(desc, VMA_HUGEPAGE_BIT);
+}
+
+/* Whether who writes an inode waits for it alone: a sync of all waits once. */
+bool stablefs_shim_wbc_waits_for_inode(const struct writeback_control *wbc)
+{
+	return wbc->sync_mode == WB_SYNC_ALL && !wbc->for_sync;
 }

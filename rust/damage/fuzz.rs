@@ -39,6 +39,7 @@ use ondisk::{
     Compat,
     Crc32c,
     ErrorRecord,
+    Free,
     Incompat,
     Ino,
     Inode,
@@ -255,6 +256,11 @@ pub fn superblock(data: &[u8]) -> bool {
     let update = Update {
         needs_recovery: Some(false),
         orphan_present: Some(true),
+        last_orphan: Some(None),
+        free: Some(Free {
+            clusters: 0,
+            inodes: 0,
+        }),
         error: true,
         error_record: Some(ErrorRecord::of(&bytes)),
         mounted: Some(1),

@@ -5,13 +5,12 @@
 use super::{
     Chunk,
     Mapping,
-    Record, //
+    Records, //
 };
 use crate::ondisk::{
     Lblk,
     LblkRange, //
 };
-use core::ops::Deref;
 
 /// Chunks further on that a lookup takes in, at most, to tell of more blocks.
 const MAX_JOINED: usize = 4;
@@ -19,7 +18,9 @@ const MAX_JOINED: usize = 4;
 /// The chunks of one file, by the first block that each tells of. No two tell of one block.
 pub trait Directory {
     /// What holds the records of a chunk.
-    type Records: Deref<Target = [Record]>;
+    type Records: Records;
+    /// Memory for one chunk in the directory.
+    type Node;
     /// A chunk that was taken out.
     type Removed;
 
@@ -36,6 +37,16 @@ pub trait Directory {
         lblk: Lblk,
         look: impl FnOnce(&Chunk<Self::Records>) -> T,
     ) -> Option<T>;
+
+    /// Changes the chunk that begins at `lblk`, which it does afterwards, too.
+    fn change<T>(
+        &mut self,
+        lblk: Lblk,
+        change: impl FnOnce(&mut Chunk<Self::Records>) -> T,
+    ) -> Option<T>;
+
+    /// Puts a chunk in, of whose blocks no other tells.
+    fn insert(&mut self, chunk: Chunk<Self::Records>, node: Self::Node);
 
     /// Takes out the chunk that begins at `lblk`.
     fn remove(&mut self, lblk: Lblk) -> Option<Self::Removed>;

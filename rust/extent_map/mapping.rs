@@ -80,8 +80,7 @@ impl Extent {
 
     /// How many.
     pub fn len(&self) -> Blocks {
-        // OVERFLOW: the end is not before the start.
-        Blocks(self.lblks.end.0.saturating_sub(self.lblks.start.0).into())
+        self.lblks.len()
     }
 
     /// What they hold.
@@ -103,6 +102,9 @@ impl Extent {
 pub enum Mapping {
     /// They are nowhere, and read as zeroes.
     Hole(LblkRange),
+    /// As far as the disk knows, a hole. There is room on the volume for them, but no place yet: the
+    /// data are in the page cache only (delayed allocation).
+    Reserved(LblkRange),
     /// They are on the volume.
     Extent(Extent),
 }
@@ -111,7 +113,7 @@ impl Mapping {
     /// The blocks of the file that it tells of.
     pub fn lblks(&self) -> LblkRange {
         match self {
-            Self::Hole(lblks) => *lblks,
+            Self::Hole(lblks) | Self::Reserved(lblks) => *lblks,
             Self::Extent(extent) => extent.lblks,
         }
     }
@@ -127,11 +129,20 @@ impl Mapping {
         }
         Some(match self {
             Self::Hole(_) => Self::Hole(lblks),
+            Self::Reserved(_) => Self::Reserved(lblks),
             Self::Extent(extent) => {
                 let start = extent.pblk(lblks.start)?;
                 Self::Extent(Extent::from_parts(lblks, start, extent.state))
             }
         })
+    }
+
+    /// How many of the blocks in `range` it says are reserved.
+    pub(super) fn reserved(self, range: LblkRange) -> Blocks {
+        match self.clip(range) {
+            Some(Self::Reserved(lblks)) => lblks.len(),
+            _ => Blocks(0),
+        }
     }
 
     /// Both as one, if the other goes on where this ends: in the file, and on the volume.
@@ -145,6 +156,7 @@ impl Mapping {
         };
         match (self, next) {
             (Self::Hole(_), Self::Hole(_)) => Some(Self::Hole(lblks)),
+            (Self::Reserved(_), Self::Reserved(_)) => Some(Self::Reserved(lblks)),
             (Self::Extent(extent), Self::Extent(next))
                 if extent.state == next.state
                     && extent.start.checked_add(extent.len()) == Some(next.start) =>
@@ -164,6 +176,7 @@ impl Mapping {
     pub(super) fn is_in_tree(self) -> bool {
         match self {
             Self::Hole(_) => true,
+            Self::Reserved(_) => false,
             Self::Extent(extent) => match extent.state {
                 State::Written | State::Unwritten => true,
             },

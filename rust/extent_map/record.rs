@@ -18,7 +18,7 @@ use crate::ondisk::{
 pub struct Record {
     start: Lblk,
     end: Lblk,
-    /// The lower bits of the number of the first block on the volume. Of a hole: 0, as the others.
+    /// The lower bits of the number of the first block on the volume; 0 without one, as the others.
     pblk_lo: u32,
     /// The upper bits: the disk has 16 for them.
     pblk_hi: u16,
@@ -31,6 +31,7 @@ const _: () = assert!(size_of::<Record>() == 16);
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Hole,
+    Reserved,
     Extent(State),
 }
 
@@ -39,6 +40,7 @@ impl From<Mapping> for Record {
         let LblkRange { start, end } = mapping.lblks();
         let (pblk, kind) = match mapping {
             Mapping::Hole(_) => (0, Kind::Hole),
+            Mapping::Reserved(_) => (0, Kind::Reserved),
             Mapping::Extent(extent) => (extent.start().0, Kind::Extent(extent.state())),
         };
         Self {
@@ -67,6 +69,7 @@ impl Record {
         };
         match self.kind {
             Kind::Hole => Mapping::Hole(lblks),
+            Kind::Reserved => Mapping::Reserved(lblks),
             Kind::Extent(state) => {
                 let hi = u64::from(self.pblk_hi).wrapping_shl(u32::BITS);
                 let start = Pblk(hi | u64::from(self.pblk_lo));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Access control lists: values of extended attributes → lists of the VFS, which keeps them with
+//! Access control lists: values of extended attributes ↔ lists of the VFS, which keeps them with
 //! the inode.
 
 use super::{
@@ -8,17 +8,24 @@ use super::{
         self,
         At, //
     },
-    xattr, Inode,
+    transaction::{
+        with_room,
+        Transaction, //
+    },
+    xattr, Inode, Stablefs,
 };
 use crate::{
     kernel::{
         errno,
+        inode::Locked,
+        mnt_idmapping::Idmap,
         posix_acl::{
             Entry,
             PosixAcl,
             Tag,
             Type, //
         },
+        xattr::SetFlags, //
     },
     ondisk::{
         acl::{
@@ -32,14 +39,102 @@ use ::kernel::prelude::*;
 
 /// A list of the inode, if it has one.
 pub(super) fn get(inode: &Inode, acl_type: Type) -> Result<Option<PosixAcl>> {
-    let prefix = match acl_type {
-        Type::Access => Prefix::POSIX_ACL_ACCESS,
-        Type::Default => Prefix::POSIX_ACL_DEFAULT,
-    };
-    match xattr::get(inode, prefix, b"", |value| from_disk(inode, value)) {
+    match xattr::get(inode, prefix(acl_type), b"", |value| {
+        from_disk(inode, value)
+    }) {
         Err(error) if error == errno::enodata() => Ok(None),
         found => found,
     }
+}
+
+fn prefix(acl_type: Type) -> Prefix {
+    match acl_type {
+        Type::Access => Prefix::POSIX_ACL_ACCESS,
+        Type::Default => Prefix::POSIX_ACL_DEFAULT,
+    }
+}
+
+/// Gives an inode a list, and a mode that agrees with it, or takes away that it has.
+///
+/// # Errors
+///
+/// `EACCES` for a list for new files of what is no directory; `EINVAL` for what is no possible list;
+/// those of [`xattr::set_with`].
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn set(
+    idmap: Idmap<'_>,
+    inode: Locked<'_, Stablefs>,
+    acl: Option<&PosixAcl>,
+    acl_type: Type,
+) -> Result {
+    if matches!(acl_type, Type::Default) && !inode.is_dir() {
+        return if acl.is_some() { Err(EACCES) } else { Ok(()) };
+    }
+    let updated = match (acl_type, acl) {
+        (Type::Access, Some(acl)) => Some(inode.posix_acl_update_mode(idmap, acl)?),
+        _ => None,
+    };
+    let kept = updated.as_ref().map_or(acl, |updated| updated.acl);
+    with_room(inode.sb(), || {
+        let transaction = Transaction::start(inode.sb(), xattr::CREDITS)?;
+        let before = inode.attributes().permissions;
+        if let Some(updated) = &updated {
+            inode.set_permissions(updated.permissions);
+        }
+        // Undone, should it fail: the mode that others see is the one that the disk has.
+        set_with(&transaction, inode, acl_type, kept)
+            .inspect_err(|_| inode.set_permissions(before))?;
+        inode.set_cached_acl(acl_type, kept);
+        transaction.stop()
+    })
+}
+
+/// Has the disk have a list of the inode, or have none.
+///
+/// # Errors
+///
+/// Those of [`xattr::set_with`].
+///
+/// # Context
+///
+/// Sleeps. The transaction has [`xattr::CREDITS`] left.
+pub(super) fn set_with(
+    transaction: &Transaction<'_>,
+    inode: Locked<'_, Stablefs>,
+    acl_type: Type,
+    acl: Option<&PosixAcl>,
+) -> Result {
+    let (prefix, flags) = (prefix(acl_type), SetFlags::default());
+    match acl {
+        None => xattr::set_with(transaction, inode, prefix, b"", None, flags),
+        Some(acl) => {
+            let value = to_disk(&inode, acl)?;
+            xattr::set_with(transaction, inode, prefix, b"", Some(&value), flags)
+        }
+    }
+}
+
+fn to_disk(inode: &Inode, acl: &PosixAcl) -> Result<KVec<u8>> {
+    let entries = || {
+        acl.entries(inode.sb())
+            .map(|Entry { tag, permissions }| acl::Entry {
+                tag: match tag {
+                    Tag::UserObj => acl::Tag::UserObj,
+                    Tag::User(uid) => acl::Tag::User(uid),
+                    Tag::GroupObj => acl::Tag::GroupObj,
+                    Tag::Group(gid) => acl::Tag::Group(gid),
+                    Tag::Mask => acl::Tag::Mask,
+                    Tag::Other => acl::Tag::Other,
+                },
+                permissions,
+            })
+    };
+    let mut value = KVec::from_elem(0, Acl::value_len(entries()), GFP_KERNEL)?;
+    Acl::encode(entries(), &mut value).ok_or(EINVAL)?;
+    Ok(value)
 }
 
 fn from_disk(inode: &Inode, value: &[u8]) -> Result<Option<PosixAcl>> {

@@ -23,6 +23,7 @@
 use super::{
     iomap,
     read_error,
+    writing,
     Inode,
     Stablefs, //
 };
@@ -30,7 +31,8 @@ use crate::kernel::{
     self,
     address_space::{
         self,
-        Readahead, //
+        Readahead,
+        Writeback, //
     },
     folio, //
 };
@@ -45,12 +47,13 @@ use ::kernel::{
 /// Operations on pages.
 struct Operations;
 
+#[vtable]
 impl address_space::Operations for Operations {
     type FileSystem = Stablefs;
 
     fn read_folio(folio: folio::Locked<'_, Stablefs>) -> Result<folio::Released<'_>> {
-        // Only reading ahead makes large folios.
-        if folio.is_large() {
+        // Read ahead in vain, then; or written to in part.
+        if folio.is_large() && !folio.is_dirty_or_writeback() {
             let unreadable = folio.inode().unreadable();
             unreadable.note(folio.pos(), folio.len());
             return folio.remove();
@@ -69,8 +72,15 @@ impl address_space::Operations for Operations {
         }
     }
 
+    fn writepages(writeback: Writeback<'_, Stablefs>) -> Result {
+        if writing::is_given_up(writeback.inode().sb()) {
+            return Err(EROFS);
+        }
+        kernel::iomap::writeback::writepages::<iomap::Operations>(writeback)
+    }
+
     fn bmap(inode: &Inode, block: u64) -> u64 {
-        let _lock = inode.inode_lock_shared();
+        // Who makes a file one of swap space has `i_rwsem`; and a block is looked up once.
         kernel::iomap::bmap::<iomap::Operations>(inode, block)
     }
 }

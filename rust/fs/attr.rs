@@ -2,16 +2,32 @@
 
 //! What is told of an inode: `statx()`, `lsattr`.
 
-use super::Inode;
+use super::{
+    blocks,
+    inode,
+    size,
+    transaction::Transaction,
+    Inode,
+    Stablefs, //
+};
 use crate::{
     kernel::{
-        fileattr::FileKattr,
-        inode::Time,
+        errno,
+        fileattr::{
+            FileKattr,
+            Wanted, //
+        },
+        inode::{
+            Iattr,
+            Locked,
+            Time, //
+        },
         stat::{
             Attributes,
             Fields,
             Kstat, //
         },
+        truncate::ByteRange, //
     },
     ondisk::{
         self,
@@ -60,6 +76,8 @@ pub(super) fn getattr(inode: &Inode, stat: &mut Kstat<'_>) -> Result {
         stat.set_attributes(attribute, set);
     }
     stat.generic_fillattr(inode);
+    // Programs take a file without blocks for one without data.
+    stat.add_blocks(blocks::bytes(inode, inode.reserved())? / 512);
     Ok(())
 }
 
@@ -86,11 +104,99 @@ pub(super) fn fileattr_get(inode: &Inode, fa: &mut FileKattr<'_>) -> Result {
         shown = shown.without(Flags::PROJINHERIT);
     }
     fa.fill_flags(disk.flags().bits() & shown.bits());
+    fa.set_projid(shown_projid(inode));
+    Ok(())
+}
+
+/// The project that a file counts against, where there are any.
+fn shown_projid(inode: &Inode) -> u32 {
     let ro_compat = inode.sb().volume().features().ro_compat;
     if ro_compat.contains(RoCompat::PROJECT) {
-        fa.set_projid(disk.projid());
+        inode.disk().projid()
+    } else {
+        0
     }
-    Ok(())
+}
+
+/// Puts what the VFS says of an inode into what the disk shall say, as far as that has room.
+pub(super) fn from_vfs(inode: &Inode, fields: &mut ondisk::inode::Fields) {
+    let vfs = inode.attributes();
+    fields.permissions = vfs.permissions;
+    fields.uid = vfs.uid;
+    fields.gid = vfs.gid;
+    // More than there is room for are directories' only, of which the VFS does not count so many.
+    fields.links = u16::try_from(vfs.nlink).unwrap_or(u16::MAX);
+    if fields.file_type == Type::Directory {
+        fields.size = vfs.size;
+    }
+    fields.sectors = vfs.blocks;
+    fields.version = vfs.version;
+    fields.atime = to_disk(vfs.atime);
+    fields.mtime = to_disk(vfs.mtime);
+    fields.ctime = to_disk(vfs.ctime);
+}
+
+/// Changes what is told of an inode.
+pub(super) fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
+    let inode = attr.inode();
+    let attr = attr.setattr_prepare()?;
+    if let Some(size) = attr.size() {
+        size::setattr(&attr, size)?;
+    } else {
+        let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+        inode::prepare(&transaction, &inode)?;
+        inode.inode_inc_iversion();
+        attr.setattr_copy();
+        inode::update(&transaction, &inode, |_| ())?;
+        transaction.stop()?;
+    }
+    attr.posix_acl_chmod()
+}
+
+/// Changes the flags of a file or a directory.
+pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Result {
+    /// Those that programs may change, and that mean something to this version.
+    const CHANGEABLE: Flags = Flags::SYNC
+        .with(Flags::IMMUTABLE)
+        .with(Flags::APPEND)
+        .with(Flags::NODUMP)
+        .with(Flags::NOATIME)
+        .with(Flags::DIRSYNC)
+        .with(Flags::DAX);
+
+    let disk = inode.disk();
+    if wanted.projid != shown_projid(&inode) {
+        return Err(errno::eopnotsupp());
+    }
+    let before = disk.flags();
+    let wanted = Flags::from_bits(wanted.flags & Flags::USER_VISIBLE.bits());
+    let shown = Flags::from_bits(before.bits() & Flags::USER_VISIBLE.bits());
+    let changed = Flags::from_bits(wanted.bits() ^ shown.bits());
+    if !changed.without(CHANGEABLE).is_empty() {
+        return Err(errno::eopnotsupp());
+    }
+    let after = before
+        .without(changed)
+        .with(Flags::from_bits(wanted.bits() & changed.bits()));
+    if changed.contains(Flags::IMMUTABLE) && after.contains(Flags::IMMUTABLE) {
+        // What is written back is protected from stores, and the next one asks.
+        inode.inode_dio_wait();
+        inode.filemap_write_and_wait_range(ByteRange::ALL)?;
+    }
+    let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+    inode.inode_set_ctime_current();
+    inode.inode_inc_iversion();
+    inode::update(&transaction, &inode, |fields| fields.flags = after)?;
+    inode.inode_set_flags(inode::vfs_flags(after, inode.is_dax()));
+    transaction.stop()
+}
+
+/// A time of the VFS, which has been cut to what the disk has room for.
+pub(super) fn to_disk(time: Time) -> ondisk::inode::Time {
+    ondisk::inode::Time {
+        sec: time.sec,
+        nsec: time.nsec,
+    }
 }
 
 /// A time of the disk, for the VFS.

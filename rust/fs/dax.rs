@@ -14,7 +14,8 @@ use super::{
     iomap,
     read_error,
     Inode,
-    Stablefs, //
+    Stablefs,
+    SuperBlock, //
 };
 use crate::{
     extent_map::Claim,
@@ -32,7 +33,6 @@ use crate::{
         vm, //
     },
     ondisk::{
-        self,
         inode::{
             Flags,
             Type, //
@@ -64,11 +64,11 @@ pub(super) enum DaxMode {
 
 impl DaxMode {
     /// Whether DAX is wanted for an inode.
-    pub(super) fn wants(self, inode: &ondisk::Inode) -> bool {
+    fn wants(self, flags: Flags) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Inode => inode.flags().contains(Flags::DAX),
+            Self::Inode => flags.contains(Flags::DAX),
         }
     }
 }
@@ -80,6 +80,9 @@ enum Obstacle {
     /// The block device has none.
     Device(Unsupported),
 }
+
+/// Files are accessed with DAX, which cannot be written.
+pub(super) struct InUse;
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,6 +108,8 @@ pub(super) struct Dax {
     memory: Result<Memory, Obstacle>,
     /// Whether the log says of the obstacle.
     told: Atomic<bool>,
+    /// Whether a file was given DAX.
+    in_use: Atomic<bool>,
 }
 
 impl Dax {
@@ -130,6 +135,7 @@ impl Dax {
             mode,
             memory,
             told: Atomic::new(false),
+            in_use: Atomic::new(false),
         };
         if mode == DaxMode::Always {
             dax.tell(sb);
@@ -142,23 +148,40 @@ impl Dax {
         Some(&self.memory.as_ref().ok()?.device)
     }
 
-    /// Whether an inode of the volume `sb` is to be accessed with DAX. The first time that this
-    /// fails for want of a device, the log says why.
-    pub(super) fn is_for(&self, sb: &OnDevice, inode: &ondisk::Inode) -> bool {
+    /// Whether an inode of the volume `sb`, of that type and with those flags, is to be accessed with
+    /// DAX, which a volume that is written does not have. The first time that this fails for that, or
+    /// for want of a device, the log says why.
+    pub(super) fn is_for(&self, sb: &SuperBlock, file_type: Type, flags: Flags) -> bool {
         let otherwise = [
             Flags::ENCRYPT,
             Flags::INLINE_DATA,
             Flags::JOURNAL_DATA,
             Flags::VERITY,
         ];
-        if inode.file_type() != Type::Regular
-            || !self.mode.wants(inode)
-            || otherwise.iter().any(|flag| inode.flags().contains(*flag))
+        if file_type != Type::Regular
+            || !self.mode.wants(flags)
+            || otherwise.iter().any(|flag| flags.contains(*flag))
         {
             return false;
         }
         self.tell(sb);
-        self.memory.is_ok()
+        let is_used = self.memory.is_ok() && sb.sb_rdonly() && !sb.volume().is_open();
+        if is_used {
+            self.in_use.store(true, Relaxed);
+        }
+        is_used
+    }
+
+    /// Whether the volume can be written from now on, which it was not so far.
+    ///
+    /// # Errors
+    ///
+    /// [`InUse`].
+    pub(super) fn check_not_in_use(&self) -> Result<(), InUse> {
+        if self.in_use.load(Relaxed) {
+            return Err(InUse);
+        }
+        Ok(())
     }
 
     fn claims(&self) -> Option<&Claims> {
@@ -166,10 +189,13 @@ impl Dax {
     }
 
     fn tell(&self, sb: &OnDevice) {
-        if let Err(obstacle) = &self.memory {
-            if !self.told.xchg(true, Relaxed) {
-                log::warn(sb, format_args!("DAX is not used: {obstacle}"));
-            }
+        let obstacle: &dyn fmt::Display = match &self.memory {
+            Err(obstacle) => obstacle,
+            Ok(_) if !sb.sb_rdonly() => &"the volume is mounted to be written",
+            Ok(_) => return,
+        };
+        if !self.told.xchg(true, Relaxed) {
+            log::warn(sb, format_args!("DAX is not used: {obstacle}"));
         }
     }
 }
@@ -264,6 +290,7 @@ pub(super) fn read(read: kiocb::Read<'_, Stablefs>) -> Result<usize> {
 /// Operations on mappings of files.
 pub(super) struct VmOperations;
 
+#[vtable]
 impl vm::Operations for VmOperations {
     type FileSystem = Stablefs;
 

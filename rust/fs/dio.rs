@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Direct reads.
+//! Direct reads and writes.
 //!
-//! On a device with protection information, what was read is verified where it lies: in memory that
+//! A write of whole blocks over data that the file has takes `i_rwsem` shared, so that there can be
+//! many at a time; any other takes it exclusively. What is no whole number of blocks goes through the
+//! page cache, as two at a time could change one block.
+//!
+//! On a device with protection information, what is written is a private copy, as whoever has the
+//! memory may be writing to it; and what was read is verified where it lies: in memory that
 //! its owner, or another device, may be writing to. So a mismatch is believed only of memory that
 //! was the device's alone:
 //!
@@ -11,18 +16,42 @@
 //! A read that ends after the call cannot be read twice, and goes to private memory at once.
 
 use super::{
+    blocks,
+    file,
     iomap,
+    map::{
+        self,
+        Mapping,
+        State, //
+    },
     read_error,
+    size::LastBlock,
+    writeback::{
+        self,
+        Data, //
+    },
+    writing,
+    Inode,
     Stablefs, //
 };
 use crate::kernel::{
     self,
     errno,
     iomap::{
+        direct_write::{
+            dio_write,
+            DirectFlags,
+            DirectWrite,
+            DirectWritten, //
+        },
         FailedRead,
         Operations as _, //
     },
-    kiocb, //
+    kiocb,
+    locks::{
+        InodeExclusive,
+        InodeShared, //
+    }, //
 };
 use ::kernel::prelude::*;
 
@@ -56,4 +85,175 @@ pub(super) fn end_io(read: &FailedRead<'_, Stablefs>) -> Error {
         return read.error;
     }
     read_error::report(read.inode, read.pos, read.len, read.error)
+}
+
+/// Writes without the page cache, or through it and on to the device.
+///
+/// # Errors
+///
+/// What the system call shall return; nothing was written then.
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn write(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
+    match write_shared(write)? {
+        Shared::Written(written) => Ok(written),
+        Shared::NeedsExclusive(write) => write_exclusive(write),
+    }
+}
+
+/// What came of a write with `i_rwsem` shared.
+enum Shared<'a> {
+    /// So many bytes were written.
+    Written(usize),
+    /// Nothing was.
+    NeedsExclusive(kiocb::Write<'a, Stablefs>),
+}
+
+fn write_shared(write: kiocb::Write<'_, Stablefs>) -> Result<Shared<'_>> {
+    let inode = write.inode();
+    let locked = write.lock::<InodeShared<'_, Stablefs>>()?;
+    let Some(checked) = locked.generic_write_checks()? else {
+        return Ok(Shared::Written(0));
+    };
+    writing::check_data(inode)?;
+    if !checked.is_nosec() || checked.extends() || !is_overwrite(&checked)? {
+        return Ok(Shared::NeedsExclusive(checked.unlock()));
+    }
+    match dio_write::<iomap::Operations, _>(checked.kiocb_modified()?, flags(inode))? {
+        DirectWritten::Done(written) => Ok(Shared::Written(written)),
+        DirectWritten::NeedsBuffered { write, direct: 0 } => {
+            Ok(Shared::NeedsExclusive(write.start_again()))
+        }
+        DirectWritten::NeedsBuffered { direct, .. } => Ok(Shared::Written(direct)),
+    }
+}
+
+fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
+    let locked = write.lock::<InodeExclusive<'_, Stablefs>>()?;
+    let Some(checked) = locked.generic_write_checks()? else {
+        return Ok(0);
+    };
+    let is_whole = is_whole(&checked)?;
+    let is_nowait = checked.is_nowait();
+    // What follows waits for the device, or for the journal.
+    if is_nowait && (!is_whole || checked.extends()) {
+        return Err(EAGAIN);
+    }
+    if !is_whole {
+        // The device may be writing to another part of one of the blocks.
+        checked.inode_lock().inode_dio_wait();
+    }
+    let ready = file::begin_write(checked)?;
+    let (mut ready, direct) = if is_whole {
+        match write_whole(ready)? {
+            DirectWritten::Done(written) => return Ok(written),
+            DirectWritten::NeedsBuffered { direct: 0, .. } if is_nowait => return Err(EAGAIN),
+            DirectWritten::NeedsBuffered { direct, .. } if is_nowait => return Ok(direct),
+            DirectWritten::NeedsBuffered { write, direct } => (write, direct),
+        }
+    } else {
+        (ready, 0)
+    };
+    let buffered = file::write_pages(&mut ready);
+    ready.direct_write_fallback(direct, buffered)?;
+    ready.unlock().generic_write_sync()
+}
+
+/// A write with `i_rwsem` held exclusively.
+type Ready<'a> = kiocb::ReadyWrite<'a, Stablefs, InodeExclusive<'a, Stablefs>>;
+
+/// Writes whole blocks. What was allocated behind the end of the file for what was not written is freed.
+fn write_whole(
+    ready: Ready<'_>,
+) -> Result<DirectWritten<'_, Stablefs, InodeExclusive<'_, Stablefs>>> {
+    let (inode, end) = (ready.inode(), ready.end());
+    let last = if ready.extends() {
+        Some(LastBlock::of(ready.inode_lock())?)
+    } else {
+        None
+    };
+    let written = dio_write::<iomap::Operations, _>(ready, flags(inode));
+    let Some(last) = last.filter(|_| end > inode.i_size_read()) else {
+        return written;
+    };
+    match &written {
+        Ok(DirectWritten::NeedsBuffered { write, .. }) => last.trim(write.inode_lock(), end),
+        Ok(DirectWritten::Done(_)) | Err(_) => last.trim(&inode.inode_lock(), end),
+    }
+    written
+}
+
+fn flags(inode: &Inode) -> DirectFlags {
+    if inode.mapping_stable_writes() {
+        DirectFlags::BOUNCE
+    } else {
+        DirectFlags::NONE
+    }
+}
+
+/// Whether a write is of whole blocks.
+///
+/// # Errors
+///
+/// `EINVAL` if it is not even of whole sectors of the device, as `statx()` says it has to be.
+fn is_whole(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
+    let inode = write.inode();
+    let is_multiple = |len| {
+        let rest = |n: u64| n.checked_rem(len);
+        rest(write.pos()) == Some(0) && rest(write.end()) == Some(0)
+    };
+    if !is_multiple(inode.sb().bdev_logical_block_size().into()) {
+        return Err(EINVAL);
+    }
+    Ok(is_multiple(blocks::len(inode)))
+}
+
+/// Whether a write is of whole blocks, which all hold data of the file.
+fn is_overwrite(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
+    if !is_whole(write)? {
+        return Ok(false);
+    }
+    let inode = write.inode();
+    let mut lblks = blocks::around(inode, write.pos(), write.end())?;
+    while lblks.start < lblks.end {
+        let seen = if write.is_nowait() {
+            map::lookup_cached(inode, lblks.start).ok_or(EAGAIN)?
+        } else {
+            map::lookup(inode, lblks.start)?
+        };
+        match seen.mapping {
+            Mapping::Extent(extent) if extent.state() == State::Written => {
+                lblks.start = extent.lblks().end;
+            }
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// The device has the data of a direct write.
+pub(super) fn end_write(write: &DirectWrite<'_, Stablefs>) -> Result {
+    if write.result.is_err() || write.len == 0 {
+        // Nobody knows which of them it has.
+        return Ok(());
+    }
+    let inode = write.inode;
+    let data = Data {
+        pos: write.pos,
+        len: write.len,
+        unwritten: write.unwritten,
+        extends: write.extends.is_some(),
+    };
+    let recorded = writeback::record(inode, &data);
+    if let Some(lock) = &write.extends {
+        // Not all of them, if that has failed on the way.
+        let (old, new) = (inode.i_size_read(), inode.disk().size());
+        if new > old {
+            lock.i_size_write(new)?;
+            lock.pagecache_isize_extended(old, new)?;
+        }
+    }
+    recorded
 }

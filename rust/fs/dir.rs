@@ -13,12 +13,16 @@
 //! | 1 | `..` | |
 //! | others | hash of a name | a byte: the first entry from there on |
 //!
-//! Names of one hash have one position. How many of them were given is kept with the open file, as
-//! long as it is not moved; who comes back by the position alone gets all of them again.
+//! Names of one hash have one position. They are given in the order of their checksums, so that names
+//! made or taken away meanwhile change nothing for the others. At which of them to go on is kept with
+//! the open file, as long as it is not moved; who comes back by the position alone gets all of them
+//! again.
 
 use super::{
-    htree,
-    inode::read_block,
+    fsync, htree,
+    inode::{
+        read_block, //
+    },
     ioctl,
     metadata::{
         self,
@@ -29,6 +33,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        crc32c::crc32c,
         current,
         dir::{
             DirContext,
@@ -39,6 +44,7 @@ use crate::{
             Whence, //
         },
         sort::sort_by_key,
+        truncate::ByteRange,
     },
     ondisk::{
         dir::{
@@ -49,8 +55,8 @@ use crate::{
             Hash,
             Hasher, //
         },
+        htree::Layout,
         inode::Type,
-        Compat,
         Ino,
         Lblk, //
     },
@@ -67,7 +73,7 @@ const MAX_LEAVES: usize = 256;
 
 /// The names in a block of a directory.
 pub(super) fn leaf<'a>(dir: &Inode, lblk: Lblk, block: &'a MetaBlock) -> Result<Leaf<'a>> {
-    Leaf::parse::<KernelCrc32c>(dir.sb().volume(), dir.disk(), lblk, block.block()?)
+    Leaf::parse::<KernelCrc32c>(dir.sb().volume(), &dir.disk(), lblk, block.block()?)
         .map_err(|error| metadata::blame(dir.sb(), At::block(dir.ino(), block.pblk), error))
 }
 
@@ -93,11 +99,15 @@ struct Operations;
 impl file::Operations for Operations {
     type FileSystem = Stablefs;
 
+    fn fsync(file: &File, range: ByteRange, _datasync: bool) -> Result {
+        fsync::fsync(file, range)
+    }
+
     fn iterate_shared(file: &File, ctx: &mut DirContext<'_>) -> Result {
         let dir = file.inode();
-        match Order::of(dir) {
-            Order::Linear => iterate_linear(dir, ctx),
-            order => iterate_hashed(file, dir, order, ctx),
+        match layout(dir) {
+            Layout::Linear => iterate_linear(dir, ctx),
+            layout => iterate_hashed(file, dir, layout, ctx),
         }
     }
 
@@ -110,8 +120,8 @@ impl file::Operations for Operations {
     }
 
     fn llseek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
-        let (max, end) = match Order::of(file.inode()) {
-            Order::Linear => (u64::MAX, file.inode().i_size_read()),
+        let (max, end) = match layout(file.inode()) {
+            Layout::Linear => (u64::MAX, file.inode().i_size_read()),
             _ => (Positions::of(file).end(), Positions::of(file).end()),
         };
         let signed = |pos| i64::try_from(pos).unwrap_or(i64::MAX);
@@ -121,33 +131,8 @@ impl file::Operations for Operations {
     }
 }
 
-/// The order in which names are given.
-enum Order {
-    /// As they lie in the blocks.
-    Linear,
-    /// By their hashes, which an index sorts them by.
-    Indexed,
-    /// By the hashes that an index would sort the names of the one block by.
-    OneBlock(Hasher),
-}
-
-impl Order {
-    fn of(dir: &Inode) -> Self {
-        let volume = dir.sb().volume();
-        if dir.disk().is_indexed(volume) {
-            return Self::Indexed;
-        }
-        let settings = volume.settings();
-        let may_be_indexed = volume.features().compat.contains(Compat::DIR_INDEX);
-        match settings.def_hash_version() {
-            Some(version) if may_be_indexed && blocks(dir) == 1 => Self::OneBlock(Hasher::new(
-                version,
-                settings.hash_chars(),
-                settings.hash_seed(),
-            )),
-            _ => Self::Linear,
-        }
-    }
+fn layout(dir: &Inode) -> Layout {
+    Layout::of(dir.sb().volume(), &dir.disk())
 }
 
 /// How hashes are positions, for a program that has room for 63 bits or for 31.
@@ -212,6 +197,8 @@ struct Gathered {
 #[derive(Clone, Copy)]
 struct Name {
     pos: u64,
+    /// Checksum of the name.
+    tag: u32,
     block: u16,
     start: u16,
     len: u8,
@@ -236,6 +223,7 @@ impl Gathered {
             }
             let name = Name {
                 pos: positions.of_hash(hasher.hash(entry.name())),
+                tag: crc32c(0, entry.name()),
                 block: u16::try_from(self.blocks.len())?,
                 start: u16::try_from(entry.name_pos())?,
                 len: u8::try_from(entry.name().len())?,
@@ -265,12 +253,12 @@ fn is_dots(entry: &Entry<'_>) -> bool {
 
 /// Gathers the names from position `pos` on of the leaf that it is in, and of those that have names
 /// of the last hash there, too.
-fn gather(dir: &Inode, order: &Order, positions: Positions, pos: u64) -> Result<Gathered> {
+fn gather(dir: &Inode, layout: Layout, positions: Positions, pos: u64) -> Result<Gathered> {
     let mut gathered = Gathered::default();
-    match order {
-        Order::Linear => (),
-        Order::OneBlock(hasher) => gathered.add(dir, Lblk(0), hasher, positions)?,
-        Order::Indexed => {
+    match layout {
+        Layout::Linear => (),
+        Layout::OneBlock(hasher) => gathered.add(dir, Lblk(0), &hasher, positions)?,
+        Layout::Indexed => {
             let _ = htree::for_each_leaf(
                 dir,
                 |_| positions.hash(pos),
@@ -304,12 +292,12 @@ fn gather(dir: &Inode, order: &Order, positions: Positions, pos: u64) -> Result<
         name.pos = name.pos.min(last);
     }
     sort_by_key(&mut gathered.names, |name| {
-        (name.pos, name.block, name.start)
+        (name.pos, name.tag, name.block, name.start)
     });
     Ok(gathered)
 }
 
-fn iterate_hashed(file: &File, dir: &Inode, order: Order, ctx: &mut DirContext<'_>) -> Result {
+fn iterate_hashed(file: &File, dir: &Inode, layout: Layout, ctx: &mut DirContext<'_>) -> Result {
     let positions = Positions::of(file);
     let ino = dir.ino().get();
     if ctx.pos() == 0 {
@@ -319,7 +307,7 @@ fn iterate_hashed(file: &File, dir: &Inode, order: Order, ctx: &mut DirContext<'
         ctx.set_pos(1);
     }
     if ctx.pos() == 1 {
-        let parent = parent(dir, &order)?;
+        let parent = parent(dir, layout)?;
         if !ctx.emit(b"..", parent.get(), EntryType::Directory) {
             return Ok(());
         }
@@ -329,24 +317,22 @@ fn iterate_hashed(file: &File, dir: &Inode, order: Order, ctx: &mut DirContext<'
     while ctx.pos() < positions.end() {
         current::check_fatal_signal()?;
         let from = ctx.pos();
-        let gathered = gather(dir, &order, positions, from)?;
-        let mut skip = file.private_number();
-        let mut given = 0_usize;
-        let mut last = from;
+        let gathered = gather(dir, layout, positions, from)?;
+        let resume = file.private_number();
+        let (mut last, mut n) = (None, 0_u32);
         for name in gathered.names.iter().filter(|name| name.pos >= from) {
-            if name.pos != last {
-                (last, given) = (name.pos, 0);
+            let this = Some((name.pos, name.tag));
+            n = if last == this { n.saturating_add(1) } else { 0 };
+            last = this;
+            let rank = rank(name.tag, n);
+            if name.pos == from && rank < resume {
+                continue;
             }
-            if name.pos == from && skip > 0 {
-                skip = skip.saturating_sub(1);
-            } else {
-                ctx.set_pos(name.pos);
-                if !ctx.emit(gathered.text(name), name.ino.get(), name.entry_type) {
-                    file.set_private_number(given);
-                    return Ok(());
-                }
+            ctx.set_pos(name.pos);
+            if !ctx.emit(gathered.text(name), name.ino.get(), name.entry_type) {
+                file.set_private_number(rank);
+                return Ok(());
             }
-            given = given.saturating_add(1);
         }
         // Hashes of the next leaf are behind those of this one, so that this comes to an end.
         let next = gathered.next.unwrap_or(positions.end());
@@ -356,8 +342,15 @@ fn iterate_hashed(file: &File, dir: &Inode, order: Order, ctx: &mut DirContext<'
     Ok(())
 }
 
-fn parent(dir: &Inode, order: &Order) -> Result<Ino> {
-    if matches!(order, Order::Indexed) {
+/// A number that orders names of one position by their checksums, and those that have even that in
+/// common by where they are; 0 is before all.
+fn rank(tag: u32, n: u32) -> usize {
+    const { assert!(usize::BITS >= u64::BITS) };
+    usize::try_from(u64::from(tag).wrapping_shl(u32::BITS) | u64::from(n)).unwrap_or(usize::MAX)
+}
+
+fn parent(dir: &Inode, layout: Layout) -> Result<Ino> {
+    if matches!(layout, Layout::Indexed) {
         return htree::parent(dir);
     }
     let block = read_block(dir, Lblk(0))?;

@@ -5,8 +5,13 @@
 use super::{
     dax,
     dio,
+    fallocate,
+    fault,
+    fsync,
     ioctl,
     iomap,
+    size,
+    writing,
     xattr,
     File,
     Inode,
@@ -18,10 +23,18 @@ use crate::{
         errno,
         file::{
             self,
+            Fallocate,
             Opening,
             Whence, //
         },
-        kiocb,
+        iomap::write::file_buffered_write,
+        kiocb::{
+            self,
+            CheckedWrite,
+            ReadyWrite, //
+        },
+        locks::InodeExclusive,
+        truncate::ByteRange,
         vm, //
     },
     ondisk::inode::{
@@ -61,6 +74,11 @@ impl file::Operations for Operations {
     }
 
     fn release(file: &File) {
+        // Programs that write a file anew mostly do not sync it: so that a crash, if it takes the new
+        // data, rarely does.
+        if file.is_writable() && file.inode().take_replaced() {
+            file.inode().filemap_flush();
+        }
         dax::release(file.inode());
     }
 
@@ -74,6 +92,31 @@ impl file::Operations for Operations {
         }
     }
 
+    fn write_iter(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
+        if write.is_direct() {
+            return dio::write(write);
+        }
+        let locked = write.lock::<InodeExclusive<'_, Stablefs>>()?;
+        let Some(checked) = locked.generic_write_checks()? else {
+            return Ok(0);
+        };
+        let mut ready = begin_write(checked)?;
+        write_pages(&mut ready)?;
+        ready.unlock().generic_write_sync()
+    }
+
+    fn fsync(file: &File, range: ByteRange, datasync: bool) -> Result {
+        if datasync {
+            fsync::fdatasync(file, range)
+        } else {
+            fsync::fsync(file, range)
+        }
+    }
+
+    fn fallocate(file: &File, fallocate: &Fallocate) -> Result {
+        fallocate::fallocate(file, fallocate)
+    }
+
     fn mmap_prepare(desc: vm::AreaDesc<'_, Stablefs>) -> Result {
         let inode = desc.file().inode();
         let device = inode.sb().volume().dax().device();
@@ -84,7 +127,7 @@ impl file::Operations for Operations {
         if inode.is_dax() {
             desc.set_ops::<dax::VmOperations>();
         } else {
-            desc.set_page_cache();
+            desc.set_ops::<fault::VmOperations>();
         }
         Ok(())
     }
@@ -110,6 +153,50 @@ impl file::Operations for Operations {
     }
 }
 
+/// A write, with `i_rwsem` held exclusively.
+type Exclusive<'a> = InodeExclusive<'a, Stablefs>;
+
+/// Makes ready for a write: the inode knows of it, and what is between the end of the file and the
+/// write reads as zeroes.
+///
+/// # Errors
+///
+/// `EAGAIN` if the caller does not want to wait; else what the system call shall return.
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn begin_write<'a>(
+    checked: CheckedWrite<'a, Stablefs, Exclusive<'a>>,
+) -> Result<ReadyWrite<'a, Stablefs, Exclusive<'a>>> {
+    let inode = checked.inode();
+    writing::check_data(inode)?;
+    let pos = checked.pos();
+    if pos > inode.i_size_read() {
+        if checked.is_nowait() {
+            return Err(EAGAIN);
+        }
+        let no_direct_io = checked.inode_lock().inode_dio_wait();
+        size::zero_behind_end(&no_direct_io.filemap_invalidate_lock(), pos)?;
+    }
+    checked.kiocb_modified()
+}
+
+/// Writes to the page cache. Returns how many bytes, perhaps fewer than wanted.
+///
+/// # Errors
+///
+/// What the system call shall return; nothing was written then.
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn write_pages<'a>(
+    write: &mut ReadyWrite<'a, Stablefs, Exclusive<'a>>,
+) -> Result<usize> {
+    file_buffered_write::<iomap::Operations>(write)
+}
+
 /// Tells a caller of `FIEMAP` where the data of a regular file, or of a directory, are.
 ///
 /// # Errors
@@ -120,6 +207,8 @@ pub(super) fn fiemap(inode: &Inode, mut fieinfo: kernel::iomap::Fiemap<'_>) -> R
         return Err(errno::eopnotsupp());
     }
     fieinfo.ignore_cache();
+    // What is only in the page cache is where it will be, then.
+    inode.filemap_write_and_wait_range(ByteRange::ALL)?;
     let _lock = inode.inode_lock_shared();
     if fieinfo.take_xattr() {
         return fieinfo.fill_only_extent(inode, xattr::place(inode)?);

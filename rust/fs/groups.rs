@@ -6,6 +6,27 @@
 //! A descriptor that points outside of the volume, or where another structure is, makes a volume
 //! that is not mounted. One with a wrong checksum but hides its own group: other files may still be
 //! saved.
+//!
+//! What there is free is known to the [`Allocator`] from then on.
+
+mod allocator;
+mod change;
+mod ranges;
+
+pub(super) use {
+    allocator::{
+        Allocator,
+        Group, //
+    },
+    change::{
+        Change,
+        CREDITS, //
+    },
+    ranges::{
+        spare,
+        Spare, //
+    },
+};
 
 use super::{
     journal::Journal,
@@ -22,6 +43,10 @@ use super::{
     KernelCrc32c,
 };
 use crate::{
+    allocation::{
+        Kept,
+        Summary, //
+    },
     kernel::{
         current::check_fatal_signal,
         log,
@@ -33,13 +58,18 @@ use crate::{
         Blocks,
         GroupNumber,
         InBlock,
+        Incompat,
         Pblk,
         PblkRange,
         RoCompat,
         Superblock, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use core::num::NonZeroU64;
 
 /// Blocks of descriptors that are asked of the device before they are needed.
 const READAHEAD: u64 = 128;
@@ -48,10 +78,10 @@ const READAHEAD: u64 = 128;
 pub(super) struct Groups {
     /// Blocks that hold the format's own structures.
     pub(super) zones: Zones,
-    /// Clusters that are free.
-    pub(super) free_clusters: u64,
-    /// Inodes that are free.
-    pub(super) free_inodes: u64,
+    /// Where the inode table of each group begins; 0 for a group whose descriptor cannot be used.
+    inode_tables: KVVec<Pblk>,
+    /// What is free.
+    pub(super) allocator: Arc<Allocator>,
     /// Clusters that hold the format's own structures, and the journal.
     pub(super) overhead_clusters: u64,
 }
@@ -65,15 +95,24 @@ impl Groups {
     ) -> Result<Self, Refusal> {
         let mut gathering = Gathering::default();
         let mut table = Table::new(sb, volume)?;
-        let mut free_clusters = 0_u64;
-        let mut free_inodes = 0_u64;
+        let mut summaries = KVVec::new();
+        let mut inode_tables = KVVec::new();
         for group in volume.groups() {
             gathering.add_base(volume, group)?;
-            let Some(descriptor) = table.descriptor(group)? else {
+            let descriptor = table.descriptor(group)?;
+            let summary =
+                descriptor.map_or(Summary::BAD, |descriptor| Summary::new(&descriptor.usage()));
+            summaries
+                .push(summary, GFP_KERNEL)
+                .map_err(|_| Refusal::NoMemory)?;
+            let inode_table =
+                descriptor.map_or(Pblk(0), |descriptor| descriptor.inode_table().start);
+            inode_tables
+                .push(inode_table, GFP_KERNEL)
+                .map_err(|_| Refusal::NoMemory)?;
+            let Some(descriptor) = descriptor else {
                 continue;
             };
-            free_clusters = free_clusters.saturating_add(descriptor.free_clusters().into());
-            free_inodes = free_inodes.saturating_add(descriptor.free_inodes().into());
             let one = |start: Pblk| PblkRange {
                 start,
                 // Inside of the volume, as was checked.
@@ -97,11 +136,40 @@ impl Groups {
         }
         let zones = gathering.finish()?;
         Ok(Self {
+            inode_tables,
             overhead_clusters: overhead(volume, &zones, journal),
             zones,
-            free_clusters,
-            free_inodes,
+            allocator: Allocator::new(&summaries, kept(volume)).map_err(|_| Refusal::NoMemory)?,
         })
+    }
+}
+
+impl Groups {
+    /// Where the inode table of a group begins, if its descriptor could be used.
+    pub(super) fn inode_table(&self, group: GroupNumber) -> Option<Pblk> {
+        let n = usize::try_from(group.get()).ok()?;
+        self.inode_tables
+            .get(n)
+            .copied()
+            .filter(|table| table.0 > 0)
+    }
+}
+
+/// Clusters that are kept from files, as ext4 keeps them: some for the superuser, and others, not more
+/// than a fiftieth of the volume, for splitting extents when nothing else is left.
+pub(super) fn kept(volume: &Superblock) -> Kept {
+    /// Of those others, at most.
+    const MAX_ESSENTIAL: u64 = 4096;
+
+    let clusters = volume.blocks_count().0 / NonZeroU64::from(volume.blocks_per_cluster());
+    let has_extents = volume.features().incompat.contains(Incompat::EXTENTS);
+    Kept {
+        root: volume.settings().reserved_blocks(),
+        essential: if has_extents {
+            (clusters / 50).min(MAX_ESSENTIAL)
+        } else {
+            0
+        },
     }
 }
 
@@ -196,7 +264,7 @@ impl<'a> Table<'a> {
             end: ahead(READAHEAD.saturating_mul(2)),
         };
         if blocks.start < blocks.end {
-            metadata::read_ahead(self.sb, self.volume, blocks.start, blocks);
+            metadata::read_ahead(self.sb, self.volume, blocks.start, || Some(blocks));
         }
     }
 }

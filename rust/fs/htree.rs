@@ -33,6 +33,8 @@ use core::ops::ControlFlow;
 pub(super) struct Visited {
     /// Where it is in the directory.
     pub(super) lblk: Lblk,
+    /// The node above it, unless that is the root.
+    pub(super) node: Option<Lblk>,
     /// The entry of the leaf that would be next.
     pub(super) next: Option<Entry>,
     /// The hash function of the directory.
@@ -54,13 +56,14 @@ pub(super) fn for_each_leaf<R>(
 ) -> Result<ControlFlow<R>> {
     let sb = dir.sb();
     let block = read_block(dir, Lblk(0))?;
-    let root = Root::parse::<KernelCrc32c>(sb.volume(), dir.disk(), block.block()?)
+    let root = Root::parse::<KernelCrc32c>(sb.volume(), &dir.disk(), block.block()?)
         .map_err(|error| metadata::blame(sb, At::block(dir.ino(), block.pblk), error))?;
     let hasher = root.hasher();
     let hash = hash(hasher);
-    let mut visit = |lblk, next| {
+    let mut visit = |lblk, node, next| {
         visit(Visited {
             lblk,
+            node,
             next,
             hasher,
             hash,
@@ -73,7 +76,7 @@ pub(super) fn for_each_leaf<R>(
         let next_above = root.index().after(above);
         match above.child() {
             Child::Leaf(lblk) => {
-                if let ControlFlow::Break(value) = visit(lblk, next_above)? {
+                if let ControlFlow::Break(value) = visit(lblk, None, next_above)? {
                     return Ok(ControlFlow::Break(value));
                 }
             }
@@ -81,7 +84,7 @@ pub(super) fn for_each_leaf<R>(
                 let block = read_block(dir, below.lblk())?;
                 let at = At::block(dir.ino(), block.pblk);
                 let node =
-                    Index::below::<KernelCrc32c>(sb.volume(), dir.disk(), below, block.block()?)
+                    Index::below::<KernelCrc32c>(sb.volume(), &dir.disk(), below, block.block()?)
                         .map_err(|error| metadata::blame(sb, at, error))?;
                 let mut entry = Some(if is_first {
                     node.find(hash)
@@ -97,7 +100,8 @@ pub(super) fn for_each_leaf<R>(
                             format_args!("hash tree is deeper than it may be"),
                         ));
                     };
-                    if let ControlFlow::Break(value) = visit(lblk, next.or(next_above))? {
+                    let next_leaf = next.or(next_above);
+                    if let ControlFlow::Break(value) = visit(lblk, Some(below.lblk()), next_leaf)? {
                         return Ok(ControlFlow::Break(value));
                     }
                     entry = next;
@@ -108,6 +112,24 @@ pub(super) fn for_each_leaf<R>(
         entry = next_above;
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// The leaf that a name is in, or is to be added to.
+///
+/// # Errors
+///
+/// What reading and checking the nodes says.
+pub(super) fn leaf_of(dir: &Inode, name: &[u8]) -> Result<Visited> {
+    let found = for_each_leaf(
+        dir,
+        |hasher| hasher.hash(name),
+        |leaf| Ok(ControlFlow::Break(leaf)),
+    )?;
+    match found {
+        ControlFlow::Break(leaf) => Ok(leaf),
+        // No node is without entries.
+        ControlFlow::Continue(()) => Err(EINVAL),
+    }
 }
 
 /// Whether names of the hash that the leaf of `entry` begins with may be in the leaf before it, too.
@@ -122,7 +144,7 @@ pub(super) fn is_continued(entry: Entry) -> bool {
 pub(super) fn parent(dir: &Inode) -> Result<Ino> {
     let sb = dir.sb();
     let block = read_block(dir, Lblk(0))?;
-    Root::parse::<KernelCrc32c>(sb.volume(), dir.disk(), block.block()?)
+    Root::parse::<KernelCrc32c>(sb.volume(), &dir.disk(), block.block()?)
         .map(|root| root.parent())
         .map_err(|error| metadata::blame(sb, At::block(dir.ino(), block.pblk), error))
 }

@@ -24,21 +24,39 @@ use super::{
         At,
         MetaBlock, //
     },
-    namei, symlink, xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
+    namei, orphan, symlink,
+    transaction::{
+        self,
+        Transaction, //
+    },
+    xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
 };
 use crate::{
+    allocation::Window,
     kernel::{
         errno,
-        fileattr::FileKattr,
+        fileattr::{
+            self,
+            FileKattr, //
+        },
         inode::{
             Flags,
             Got,
+            Iattr,
             Kind,
+            Locked,
             Ops,
             Params,
             Special, //
         },
         iomap::Fiemap,
+        jbd2::{
+            Credits,
+            Loaded,
+            Tid, //
+        },
+        log,
+        mnt_idmapping::Idmap,
         posix_acl::{
             self,
             PosixAcl, //
@@ -50,9 +68,12 @@ use crate::{
         self,
         group::Descriptor,
         inode::{
+            make_room,
             Content,
+            Fields,
             Type, //
         },
+        Blocks,
         InBlock,
         Ino,
         Lblk,
@@ -61,6 +82,7 @@ use crate::{
     },
 };
 use ::kernel::{
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         aref::ARef,
@@ -69,20 +91,68 @@ use ::kernel::{
             Relaxed, //
         },
         Arc,
-        SetOnce, //
+        Mutex,
+        SetOnce,
+        SpinLock, //
     },
 };
 
 /// What is kept for an inode in memory.
+#[pin_data]
 pub(crate) struct InodeInfo {
-    /// As it was read.
-    disk: ondisk::Inode,
+    ino: Ino,
+    /// What the disk says of it, or will once the journal is replayed.
+    #[pin]
+    disk: SpinLock<Disk>,
+    /// Held to change the inode on the disk.
+    #[pin]
+    changing: Mutex<()>,
     /// What is known of where its blocks are, once somebody asked.
     extent_map: SetOnce<Arc<ExtentMap>>,
     /// Where reading ahead has failed.
     unreadable: Unreadable,
     /// Whether a fault has claimed blocks for it.
     has_claims: Atomic<bool>,
+    /// Whether all its data have been cut off, and so what is written next replaces them.
+    is_replaced: Atomic<bool>,
+    /// How many blocks are reserved for it. For a moment fewer than none, when one thread allocates
+    /// what another one has just reserved.
+    reserved: Atomic<i64>,
+}
+
+/// What the spinlock protects.
+struct Disk {
+    inode: ondisk::Inode,
+    /// The last transaction that changed it.
+    tid: Option<Tid>,
+    /// The last one that changed its size, or where its data are.
+    data_tid: Option<Tid>,
+    orphan: Option<orphan::Place>,
+    window: Window,
+}
+
+impl InodeInfo {
+    /// That of an inode that the disk has, or will once transaction `tid` is committed, and that is
+    /// noted as an orphan there.
+    pub(super) fn new(
+        inode: ondisk::Inode,
+        tid: Option<Tid>,
+        orphan: Option<orphan::Place>,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            ino: inode.ino(),
+            disk <- new_spinlock!(
+                Disk { inode, tid, data_tid: tid, orphan, window: Window::default() },
+                "stablefs::disk"
+            ),
+            changing <- new_mutex!((), "stablefs::changing"),
+            extent_map: SetOnce::new(),
+            unreadable: Unreadable::new(),
+            has_claims: Atomic::new(false),
+            is_replaced: Atomic::new(false),
+            reserved: Atomic::new(0),
+        })
+    }
 }
 
 impl Inode {
@@ -91,9 +161,52 @@ impl Inode {
         &self.data().unreadable
     }
 
-    /// The inode as it was read.
-    pub(super) fn disk(&self) -> &ondisk::Inode {
-        &self.data().disk
+    /// What the disk says of the inode, or will once the journal is replayed.
+    pub(super) fn disk(&self) -> ondisk::Inode {
+        self.data().disk.lock().inode
+    }
+
+    /// Held to change the inode on the disk, and to read from there what may be changing. Nothing is
+    /// allocated then that memory reclaim would call a filesystem for, as that starts handles, and who
+    /// has one may wait for this.
+    pub(super) fn changing(&self) -> &Mutex<()> {
+        &self.data().changing
+    }
+
+    /// Where it is noted as an orphan, for [`orphan`](super::orphan).
+    pub(super) fn orphan(&self) -> Option<orphan::Place> {
+        self.data().disk.lock().orphan
+    }
+
+    /// Has [`orphan`](Self::orphan) say so.
+    pub(super) fn set_orphan(&self, place: Option<orphan::Place>) {
+        self.data().disk.lock().orphan = place;
+    }
+
+    /// Takes away what it knows of its window, for [`balloc`](super::balloc).
+    pub(super) fn take_window(&self) -> Window {
+        core::mem::take(&mut self.data().disk.lock().window)
+    }
+
+    /// Has it know of a window.
+    pub(super) fn set_window(&self, window: Window) {
+        self.data().disk.lock().window = window;
+    }
+
+    /// The last transaction that changed the inode on the disk, or one after it.
+    pub(super) fn tid(&self) -> Option<Tid> {
+        self.data().disk.lock().tid
+    }
+
+    /// The last transaction that changed what is needed to read its data, or one after it.
+    pub(super) fn data_tid(&self) -> Option<Tid> {
+        self.data().disk.lock().data_tid
+    }
+
+    /// Has [`data_tid`](Self::data_tid) be that, as the tree of its extents has changed; [`update`] knows
+    /// when the size does.
+    pub(super) fn set_data_tid(&self, tid: Tid) {
+        self.data().disk.lock().data_tid = Some(tid);
     }
 
     /// Whether blocks may be claimed for it, as [`dax`](super::dax) does.
@@ -108,6 +221,33 @@ impl Inode {
         }
     }
 
+    /// Notes that all its data have been cut off.
+    pub(super) fn set_replaced(&self) {
+        self.data().is_replaced.store(true, Relaxed);
+    }
+
+    /// Whether they have been, since somebody asked.
+    pub(super) fn take_replaced(&self) -> bool {
+        self.data().is_replaced.xchg(false, Relaxed)
+    }
+
+    /// How many blocks are [reserved](super::delalloc) for it.
+    pub(super) fn reserved(&self) -> Blocks {
+        Blocks(u64::try_from(self.data().reserved.load(Relaxed)).unwrap_or(0))
+    }
+
+    /// Has [`reserved`](Self::reserved) count more.
+    pub(super) fn count_reserved(&self, n: Blocks) {
+        let n = i64::try_from(n.0).unwrap_or(i64::MAX);
+        self.data().reserved.add(n, Relaxed);
+    }
+
+    /// Has [`reserved`](Self::reserved) count fewer.
+    pub(super) fn uncount_reserved(&self, n: Blocks) {
+        let n = i64::try_from(n.0).unwrap_or(i64::MAX);
+        self.data().reserved.add(n.saturating_neg(), Relaxed);
+    }
+
     /// Where the map of its blocks is, for [`map`](super::map).
     pub(super) fn extent_map(&self) -> &SetOnce<Arc<ExtentMap>> {
         &self.data().extent_map
@@ -115,7 +255,7 @@ impl Inode {
 
     /// Its number.
     pub(super) fn ino(&self) -> Ino {
-        self.disk().ino()
+        self.data().ino
     }
 }
 
@@ -142,6 +282,23 @@ impl crate::kernel::inode::Operations for InodeOperations {
         attr::fileattr_get(inode, fa)
     }
 
+    fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
+        attr::setattr(attr)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        acl: Option<&PosixAcl>,
+        acl_type: posix_acl::Type,
+    ) -> Result {
+        acl::set(idmap, inode, acl, acl_type)
+    }
+
+    fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: fileattr::Wanted) -> Result {
+        attr::fileattr_set(inode, wanted)
+    }
+
     fn fiemap(inode: &Inode, fieinfo: Fiemap<'_>) -> Result {
         file::fiemap(inode, fieinfo)
     }
@@ -157,6 +314,23 @@ impl crate::kernel::inode::Operations for InodeOperations {
 ///
 /// Sleeps.
 pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
+    iget_if(sb, ino, |disk| disk.links() > 0)
+}
+
+/// The inode of that number, which is noted as an orphan.
+///
+/// # Errors
+///
+/// Those of [`iget`].
+pub(super) fn iget_orphan(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
+    iget_if(sb, ino, |_| true)
+}
+
+fn iget_if(
+    sb: &SuperBlock,
+    ino: Ino,
+    wanted: impl FnOnce(&ondisk::Inode) -> bool,
+) -> Result<ARef<Inode>> {
     let new = match sb.iget_locked(ino.get())? {
         Got::Old(inode) => return Ok(inode),
         Got::New(new) => new,
@@ -164,36 +338,155 @@ pub(super) fn iget(sb: &SuperBlock, ino: Ino) -> Result<ARef<Inode>> {
     let bytes = read_bytes(sb, ino)?;
     let disk = ondisk::Inode::parse::<KernelCrc32c>(sb.volume(), ino, &bytes)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?
-        .filter(|disk| disk.links() > 0)
+        .filter(wanted)
         .ok_or(errno::estale())?;
     let params = params(sb, &disk)?;
-    let info = InodeInfo {
-        disk,
-        extent_map: SetOnce::new(),
-        unreadable: Unreadable::new(),
-        has_claims: Atomic::new(false),
-    };
-    Ok(new.fill(params, info))
+    // It may have been changed, and forgotten, not long ago.
+    let tid = sb.journal().map(Loaded::latest);
+    Ok(new.fill(params, InodeInfo::new(disk, tid, orphan::place(sb, ino))))
+}
+
+/// Has the disk say of the inode what the VFS says of it, and what `change` makes of the rest.
+///
+/// The size of a regular file is part of the rest, as it grows on the disk only when data are there.
+///
+/// # Errors
+///
+/// What reading the inode's block says; `EROFS` if the journal has been given up. Nothing has changed
+/// then.
+///
+/// # Context
+///
+/// Sleeps. The transaction has credits for [`CREDITS`] more.
+pub(super) fn update(
+    transaction: &Transaction<'_>,
+    inode: &Inode,
+    change: impl FnOnce(&mut Fields),
+) -> Result {
+    update_whole(transaction, inode, |fields, _, _| {
+        change(fields);
+        Ok(())
+    })
+}
+
+/// As [`update`], of all bytes of the inode: those behind the fields are extended attributes. What
+/// `change` changes elsewhere, those see together with it who hold [`changing`](Inode::changing). What it
+/// returns lives until the inode has changed. If the inode is in the list of orphans, that is passed,
+/// locked.
+///
+/// # Errors
+///
+/// Those of [`update`], and of `change`. The inode has not changed then.
+///
+/// # Context
+///
+/// As [`update`].
+pub(super) fn update_whole<T>(
+    transaction: &Transaction<'_>,
+    inode: &Inode,
+    change: impl FnOnce(&mut Fields, &mut [u8], Option<&mut KVec<Ino>>) -> Result<T>,
+) -> Result<T> {
+    let (sb, ino) = (inode.sb(), inode.ino());
+    let volume = sb.volume();
+    let place = place_of(sb, ino)?;
+    let at = At::block(ino, place.pblk);
+    let tid = transaction.tid()?;
+    let _changing = inode.changing().lock();
+    let mut listed = orphan::lock_list(inode);
+    let mut edit = transaction.edit_part(at, place)?;
+    make_room(edit.bytes_mut());
+    let mut fields = inode.disk().fields();
+    attr::from_vfs(inode, &mut fields);
+    fields.cut(edit.bytes());
+    if let Some((_, next)) = &listed {
+        fields.dtime = next.map_or(0, Ino::get);
+    }
+    let listed = listed.as_mut().map(|(inodes, _)| &mut **inodes);
+    let changed = change(&mut fields, edit.bytes_mut(), listed)?;
+    let disk = fields
+        .encode::<KernelCrc32c>(volume, ino, edit.bytes_mut())
+        .ok_or_else(|| transaction::bug(sb, at, "an inode that cannot be encoded"))?;
+    edit.write()?;
+    let mut known = inode.data().disk.lock();
+    if known.inode.size() != disk.size() {
+        known.data_tid = Some(tid);
+    }
+    known.inode = disk;
+    known.tid = Some(tid);
+    Ok(changed)
+}
+
+/// Has [`update`] not fail but for a journal that has been given up.
+///
+/// # Errors
+///
+/// Those of [`update`].
+pub(super) fn prepare(transaction: &Transaction<'_>, inode: &Inode) -> Result {
+    let ino = inode.ino();
+    let place = place_of(inode.sb(), ino)?;
+    transaction.prepare(At::block(ino, place.pblk), place)
+}
+
+/// What [`update`] changes.
+pub(super) const CREDITS: Credits = Credits::blocks(1);
+
+/// The VFS has changed the inode.
+pub(super) fn dirty_inode(inode: &Inode) {
+    let written = Transaction::start(inode.sb(), CREDITS)
+        .and_then(|transaction| update(&transaction, inode, |_| ()));
+    // The VFS cannot be told. It goes on with what it has; what has been given up is in the log.
+    if let Err(error) = written {
+        if error != EROFS {
+            let (errno, number) = (error.to_errno(), inode.ino().get());
+            log::err(
+                inode.sb(),
+                format_args!("inode {number}: cannot be written: error {errno}"),
+            );
+        }
+    }
+}
+
+/// Has the device have what was changed of the inode, if `wait`.
+pub(super) fn write_inode(inode: &Inode, wait: bool) -> Result {
+    match (inode.sb().journal(), inode.tid()) {
+        (Some(journal), Some(tid)) if wait => journal.complete_transaction(tid),
+        _ => Ok(()),
+    }
 }
 
 /// Where an inode is.
+///
+/// # Errors
+///
+/// What reading the descriptor of its group says, if that could not be used when the volume was mounted.
 pub(super) fn place_of(sb: &SuperBlock, ino: Ino) -> Result<InBlock> {
-    descriptor(sb, ino)?
-        .inode_place(sb.volume(), ino)
-        .ok_or(EINVAL)
+    let volume = sb.volume();
+    match volume.groups().inode_table(volume.group_of(ino)) {
+        Some(table) => Ok(volume.inode_place(table, ino)),
+        None => descriptor(sb, ino)?.inode_place(volume, ino).ok_or(EINVAL),
+    }
 }
 
 /// The bytes of an inode, from the inode table.
 pub(super) fn read_bytes(sb: &SuperBlock, ino: Ino) -> Result<KVec<u8>> {
     let volume = sb.volume();
-    let descriptor = descriptor(sb, ino)?;
-    let place = descriptor.inode_place(volume, ino).ok_or(EINVAL)?;
-    let around = around(volume, &descriptor, place.pblk);
-    metadata::read_ahead(sb, volume, place.pblk, around);
+    let place = place_of(sb, ino)?;
+    metadata::read_ahead(sb, volume, place.pblk, || {
+        let descriptor = descriptor(sb, ino).ok()?;
+        Some(around(volume, &descriptor, place.pblk))
+    });
     metadata::read(sb, At::block(ino, place.pblk), place)
 }
 
 /// The descriptor of the group that an inode is in.
+///
+/// # Errors
+///
+/// What reading and checking it says.
+///
+/// # Context
+///
+/// Sleeps. No group is locked.
 pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
     let volume = sb.volume();
     let group = volume.group_of(ino);
@@ -201,9 +494,19 @@ pub(super) fn descriptor(sb: &SuperBlock, ino: Ino) -> Result<Descriptor> {
         .descriptor_place(group)
         .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;
     let at = At::block(ino, place.pblk);
-    let bytes = metadata::read(sb, at, place)?;
-    Descriptor::parse::<KernelCrc32c>(volume, group, &bytes)
-        .map_err(|error| metadata::blame(sb, at, error))
+    let read = || {
+        let bytes = metadata::read(sb, at, place)?;
+        Ok::<_, Error>(Descriptor::parse::<KernelCrc32c>(volume, group, &bytes))
+    };
+    let descriptor = match read()? {
+        // Somebody may have been changing it.
+        Err(ondisk::Error::BadChecksum { .. }) if sb.volume().is_open() => {
+            let _group = volume.allocator().lock(group)?;
+            read()?
+        }
+        descriptor => descriptor,
+    };
+    descriptor.map_err(|error| metadata::blame(sb, at, error))
 }
 
 /// The blocks of the inode table around one of them that are worth reading with it: whoever looks at
@@ -226,25 +529,55 @@ fn around(volume: &ondisk::Superblock, descriptor: &Descriptor, pblk: Pblk) -> P
 ///
 /// `EFSCORRUPTED` if there is none; what reading says.
 pub(super) fn read_block(inode: &Inode, lblk: Lblk) -> Result<MetaBlock> {
-    let sb = inode.sb();
-    let pblk = match map::lookup(inode, lblk)? {
+    MetaBlock::read(inode.sb(), inode.ino(), pblk_of(inode, lblk)?)
+}
+
+/// Where block `lblk` of a directory or a symbolic link is.
+///
+/// # Errors
+///
+/// Those of [`read_block`].
+pub(super) fn pblk_of(inode: &Inode, lblk: Lblk) -> Result<Pblk> {
+    let pblk = match map::lookup(inode, lblk)?.mapping {
         Mapping::Extent(extent) if extent.state() == State::Written => extent.pblk(lblk),
         _ => None,
     };
-    match pblk {
-        Some(pblk) => MetaBlock::read(sb, inode.ino(), pblk),
-        None => Err(metadata::corrupt(
-            sb,
+    pblk.ok_or_else(|| {
+        metadata::corrupt(
+            inode.sb(),
             At::inode(inode.ino()),
             format_args!("has no block {}", lblk.0),
-        )),
-    }
+        )
+    })
 }
 
 fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
-    let dax = sb.volume().dax().is_for(sb, disk);
+    let dax = sb.volume().dax().is_for(sb, disk.file_type(), disk.flags());
+    Ok(Params {
+        kind: kind(disk.file_type(), disk.content(), dax)?,
+        permissions: disk.permissions(),
+        uid: disk.uid(),
+        gid: disk.gid(),
+        nlink: disk.links().into(),
+        size: disk.size(),
+        blocks: disk.sectors(),
+        atime: time(disk.atime()),
+        mtime: time(disk.mtime()),
+        ctime: time(disk.ctime()),
+        generation: disk.generation(),
+        version: disk.version(),
+        flags: vfs_flags(disk.flags(), dax),
+    })
+}
+
+/// What an inode of that type and content is to the VFS; a regular file, with DAX or without.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(super) fn kind(file_type: Type, content: &Content, dax: bool) -> Result<Kind<Stablefs>> {
     let ops = Ops::new::<InodeOperations>;
-    let kind = match (disk.file_type(), disk.content()) {
+    Ok(match (file_type, content) {
         (Type::Directory, _) => Kind::Directory(Ops::new::<namei::Operations>(), dir::ops()),
         (Type::Regular, _) if dax => Kind::Regular(ops(), file::ops(), aops::dax_ops()),
         (Type::Regular, _) => Kind::Regular(ops(), file::ops(), aops::ops()),
@@ -257,39 +590,28 @@ fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
                 _ => None,
             },
         ),
-        (Type::Fifo, _) => special(Special::Fifo, disk),
-        (Type::CharDevice, _) => special(Special::CharDevice, disk),
-        (Type::BlockDevice, _) => special(Special::BlockDevice, disk),
-        (Type::Socket, _) => special(Special::Socket, disk),
-    };
-    let flags = disk.flags();
-    let has = |flag| flags.contains(flag);
-    Ok(Params {
-        kind,
-        permissions: disk.permissions(),
-        uid: disk.uid(),
-        gid: disk.gid(),
-        nlink: disk.links().into(),
-        size: disk.size(),
-        blocks: disk.sectors(),
-        atime: time(disk.atime()),
-        mtime: time(disk.mtime()),
-        ctime: time(disk.ctime()),
-        generation: disk.generation(),
-        version: disk.version(),
-        flags: Flags {
-            sync: has(ondisk::inode::Flags::SYNC),
-            append: has(ondisk::inode::Flags::APPEND),
-            immutable: has(ondisk::inode::Flags::IMMUTABLE),
-            noatime: has(ondisk::inode::Flags::NOATIME),
-            dirsync: has(ondisk::inode::Flags::DIRSYNC),
-            dax,
-        },
+        (Type::Fifo, _) => special(Special::Fifo, content),
+        (Type::CharDevice, _) => special(Special::CharDevice, content),
+        (Type::BlockDevice, _) => special(Special::BlockDevice, content),
+        (Type::Socket, _) => special(Special::Socket, content),
     })
 }
 
-fn special(kind: Special, disk: &ondisk::Inode) -> Kind<Stablefs> {
-    let (major, minor) = match disk.content() {
+/// What flags of the disk mean to the VFS.
+pub(super) fn vfs_flags(flags: ondisk::inode::Flags, dax: bool) -> Flags {
+    let has = |flag| flags.contains(flag);
+    Flags {
+        sync: has(ondisk::inode::Flags::SYNC),
+        append: has(ondisk::inode::Flags::APPEND),
+        immutable: has(ondisk::inode::Flags::IMMUTABLE),
+        noatime: has(ondisk::inode::Flags::NOATIME),
+        dirsync: has(ondisk::inode::Flags::DIRSYNC),
+        dax,
+    }
+}
+
+fn special(kind: Special, content: &Content) -> Kind<Stablefs> {
+    let (major, minor) = match content {
         Content::Device(device) => (device.major, device.minor),
         _ => (0, 0),
     };

@@ -1,34 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The extent map, as iomap wants it.
+//!
+//! Where a writer to the page cache finds a hole, room is [reserved](super::delalloc); one who leaves
+//! out the page cache has blocks allocated. They are unwritten, and so read as zeroes, until
+//! [`writeback`](super::writeback) knows that the device has the data.
 
 use super::{
+    balloc,
+    blocks,
     dax,
+    delalloc,
     dio,
+    extents::{
+        self,
+        Steps, //
+    },
     map::{
         self,
         Extent,
+        Reserved,
         State, //
     },
     metadata,
+    transaction::Transaction,
     Inode,
     Stablefs,
     SuperBlock, //
 };
 use crate::{
+    allocation::Who,
     extent_map::Claim,
     kernel::{
         integrity::Verifier,
         iomap::{
             self,
+            direct_write::{
+                DirectWrite,
+                DirectWriteOperations, //
+            },
+            write::WriteOperations,
             Addr,
             FailedRead,
             Flags,
-            Kind, //
+            Kind,
+            WriteMapping, //
         },
+        truncate::ByteRange, //
     },
     ondisk::{
-        BlockSize,
+        self,
         Blocks,
         Lblk,
         LblkRange, //
@@ -50,54 +71,16 @@ impl iomap::Operations for Operations {
         if flags.contains(Flags::WRITE) {
             return Err(EROFS);
         }
-        let volume = inode.sb().volume();
-        let block_size = volume.block_size();
-        let Some(lblk) = lblk_at(block_size, pos) else {
-            // The page with the end of the largest file has blocks that no file can have.
-            return Ok(iomap::Mapping {
-                pos,
-                len: len.max(1),
-                kind: Kind::Hole,
-            });
+        let Some(lblk) = lblk_at(inode, pos) else {
+            return Ok(hole_behind_all(pos, len));
         };
-        let mapping = if flags.contains(Flags::NOWAIT) {
-            map::lookup_cached(inode, lblk).ok_or(EAGAIN)?
-        } else {
-            map::lookup(inode, lblk)?
-        };
-        let kind = match mapping {
-            map::Mapping::Hole(_) => Kind::Hole,
-            map::Mapping::Extent(extent) => {
-                let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
-                let addr = metadata::addr(volume, pblk, 0)?;
-                let addr = if flags.contains(Flags::DAX) {
-                    if flags.contains(Flags::FAULT) {
-                        claim(inode, &extent, lblk, len)?;
-                    }
-                    let device = volume.dax().device().ok_or(EIO)?;
-                    Addr::Dax(device.addr(addr).ok_or(EIO)?)
-                } else {
-                    Addr::Bdev(addr)
-                };
-                match extent.state() {
-                    State::Written => Kind::Written(addr),
-                    State::Unwritten => Kind::Unwritten(addr),
-                }
+        let mapping = lookup(inode, lblk, flags)?.mapping;
+        if let map::Mapping::Extent(extent) = &mapping {
+            if flags.contains(Flags::DAX) && flags.contains(Flags::FAULT) {
+                claim(inode, extent, lblk, len)?;
             }
-        };
-        // What comes before `lblk` is left out, as in what other filesystems tell FIEMAP.
-        let lblks = LblkRange {
-            start: lblk,
-            end: mapping.lblks().end,
-        };
-        Ok(iomap::Mapping {
-            pos: bytes(block_size, Blocks(lblk.0.into()))?,
-            len: bytes(
-                block_size,
-                lblks.end.checked_sub(lblks.start).ok_or(EINVAL)?,
-            )?,
-            kind,
-        })
+        }
+        to_iomap(inode, lblk, &mapping, flags)
     }
 
     fn verifier(sb: &SuperBlock) -> Option<&Verifier> {
@@ -109,18 +92,252 @@ impl iomap::Operations for Operations {
     }
 }
 
+impl WriteOperations for Operations {
+    fn iomap_begin(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMapping<'_>> {
+        if flags.contains(Flags::FAULT) && inode.mapping_stable_writes() {
+            // Before anything else becomes of the folio, which is locked: what the device is being
+            // given of it does not change.
+            if let Some(range) = ByteRange::new(pos, len) {
+                inode.filemap_fdatawait_range_keep_errors(range);
+            }
+        }
+        for_write(inode, pos, len, flags)
+    }
+
+    fn iomap_valid(inode: &Inode, validity_cookie: u64) -> bool {
+        validity_cookie == map::cookie(inode)
+    }
+
+    fn punch_delalloc(inode: &Inode, range: ByteRange) {
+        // Otherwise there is nothing.
+        if let Ok(lblks) = blocks::within(inode, range.pos(), range.end()) {
+            delalloc::release(inode, lblks);
+        }
+    }
+}
+
+impl DirectWriteOperations for Operations {
+    fn iomap_begin(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMapping<'_>> {
+        let mapping = for_write(inode, pos, len, flags)?;
+        // The size will change.
+        let extends = pos.saturating_add(len) > inode.i_size_read();
+        Ok(WriteMapping {
+            is_dirty: mapping.is_dirty || extends,
+            ..mapping
+        })
+    }
+
+    fn end_io(write: &DirectWrite<'_, Stablefs>) -> Result {
+        dio::end_write(write)
+    }
+}
+
+/// What is at `pos`, for who writes `len` bytes there.
+fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMapping<'_>> {
+    let end = pos.saturating_add(len);
+    let Some(lblk) = lblk_at(inode, pos) else {
+        if flags.contains(Flags::WRITE) {
+            return Err(EFBIG);
+        }
+        return Ok(WriteMapping {
+            mapping: hole_behind_all(pos, len),
+            is_new: false,
+            is_dirty: false,
+            validity_cookie: map::cookie(inode),
+        });
+    };
+    loop {
+        let seen = lookup(inode, lblk, flags)?;
+        match &seen.mapping {
+            map::Mapping::Hole(hole) if flags.contains(Flags::WRITE) => {
+                let lblks = LblkRange {
+                    start: lblk,
+                    end: blocks::behind(inode, end)?.min(hole.end),
+                };
+                if flags.contains(Flags::NOWAIT) {
+                    return Err(EAGAIN);
+                }
+                if flags.contains(Flags::DIRECT) {
+                    allocate(inode, lblks, balloc::who())?;
+                } else {
+                    return match delalloc::reserve(inode, lblks)? {
+                        Reserved::New(seen) => found(inode, lblk, &seen, flags, true),
+                        Reserved::Before(seen) => found(inode, lblk, &seen, flags, false),
+                    };
+                }
+            }
+            map::Mapping::Reserved(reserved) if flags.contains(Flags::DIRECT) => {
+                if flags.contains(Flags::NOWAIT) {
+                    return Err(EAGAIN);
+                }
+                let lblks = LblkRange {
+                    start: lblk,
+                    end: reserved.end,
+                };
+                allocate(inode, lblks, Who::Holder)?;
+            }
+            map::Mapping::Extent(extent)
+                if flags.contains(Flags::WRITE) && extent.state() == State::Unwritten =>
+            {
+                match inode.sb().volume().allocator().check_nodes() {
+                    Err(_) if flags.contains(Flags::NOWAIT) => return Err(EAGAIN),
+                    Err(_) => balloc::check_nodes(inode.sb())?,
+                    Ok(()) => (),
+                }
+                return found(inode, lblk, &seen, flags, false);
+            }
+            _ => return found(inode, lblk, &seen, flags, false),
+        }
+    }
+}
+
+fn found<'a>(
+    inode: &'a Inode,
+    lblk: Lblk,
+    seen: &map::Seen,
+    flags: Flags,
+    is_new: bool,
+) -> Result<WriteMapping<'a>> {
+    Ok(WriteMapping {
+        mapping: to_iomap(inode, lblk, &seen.mapping, flags)?,
+        is_new,
+        is_dirty: is_dirty(inode),
+        validity_cookie: seen.cookie,
+    })
+}
+
+/// Whether what the disk says of the size of the file, and of where its data are, is not yet on it.
+fn is_dirty(inode: &Inode) -> bool {
+    let journal = inode.sb().journal();
+    journal
+        .zip(inode.data_tid())
+        .is_some_and(|(journal, tid)| !journal.is_committed(tid))
+}
+
+/// What is at `pos`, which is being written back, after it has been allocated if it was reserved.
+///
+/// # Errors
+///
+/// What reading and checking the tree says, or changing it, or the journal.
+///
+/// # Context
+///
+/// Sleeps. A folio may be locked; no handle is started.
+pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
+    let lblk = lblk_at(inode, pos).ok_or(EFBIG)?;
+    loop {
+        let seen = map::lookup(inode, lblk)?;
+        let map::Mapping::Reserved(reserved) = seen.mapping else {
+            return found(inode, lblk, &seen, Flags::NONE, false);
+        };
+        let lblks = LblkRange {
+            start: lblk,
+            end: reserved.end,
+        };
+        allocate(inode, lblks, Who::Holder).map_err(|error| {
+            // There is room. If nobody finds it, the volume is broken.
+            if error == ENOSPC {
+                EIO
+            } else {
+                error
+            }
+        })?;
+    }
+}
+
+/// Allocates some blocks of a hole, or of what is reserved, that begins where `lblks` does. They are
+/// unwritten.
+///
+/// # Errors
+///
+/// `ENOSPC`; what changing the tree says, or the journal.
+///
+/// # Context
+///
+/// Sleeps. A folio may be locked; no handle is started.
+pub(super) fn allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
+    match try_allocate(inode, lblks, who) {
+        Err(error) if error == ENOSPC && balloc::make_room(inode.sb()) => {
+            try_allocate(inode, lblks, who)
+        }
+        result => result,
+    }
+}
+
+fn try_allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
+    let transaction = Transaction::start(inode.sb(), Steps::of(inode).allocate())?;
+    let state = if cfg!(stablefs_control = "skip_unwritten") {
+        ondisk::extent::State::Written
+    } else {
+        ondisk::extent::State::Unwritten
+    };
+    extents::allocate(&transaction, inode, lblks, state, who)?;
+    transaction.stop()
+}
+
+fn lookup(inode: &Inode, lblk: Lblk, flags: Flags) -> Result<map::Seen> {
+    if flags.contains(Flags::NOWAIT) {
+        map::lookup_cached(inode, lblk).ok_or(EAGAIN)
+    } else {
+        map::lookup(inode, lblk)
+    }
+}
+
+/// What there is from block `lblk` on. What comes before it is left out, as in what other filesystems
+/// tell `FIEMAP`.
+fn to_iomap<'a>(
+    inode: &'a Inode,
+    lblk: Lblk,
+    mapping: &map::Mapping,
+    flags: Flags,
+) -> Result<iomap::Mapping<'a>> {
+    let volume = inode.sb().volume();
+    let kind = match mapping {
+        map::Mapping::Hole(_) => Kind::Hole,
+        // Only in the page cache, which has been asked already.
+        map::Mapping::Reserved(_) if flags.contains(Flags::DIRECT) => Kind::Hole,
+        map::Mapping::Reserved(_) => Kind::Delalloc,
+        map::Mapping::Extent(extent) => {
+            let pblk = extent.pblk(lblk).ok_or(EINVAL)?;
+            let addr = metadata::addr(volume, pblk, 0)?;
+            let addr = if flags.contains(Flags::DAX) {
+                let device = volume.dax().device().ok_or(EIO)?;
+                Addr::Dax(device.addr(addr).ok_or(EIO)?)
+            } else {
+                Addr::Bdev(addr)
+            };
+            match extent.state() {
+                State::Written => Kind::Written(addr),
+                State::Unwritten => Kind::Unwritten(addr),
+            }
+        }
+    };
+    let n = mapping.lblks().end.checked_sub(lblk).ok_or(EINVAL)?;
+    Ok(iomap::Mapping {
+        pos: blocks::pos(inode, lblk),
+        len: blocks::bytes(inode, n)?,
+        kind,
+    })
+}
+
 /// The block with the byte at `pos` of a file, if a file can have it.
-fn lblk_at(block_size: BlockSize, pos: u64) -> Option<Lblk> {
-    let lblk = pos.checked_div(block_size.bytes().get().into())?;
-    let lblk = u32::try_from(lblk).ok().map(Lblk)?;
-    (lblk < Lblk::END).then_some(lblk)
+fn lblk_at(inode: &Inode, pos: u64) -> Option<Lblk> {
+    blocks::at(inode, pos).ok().filter(|lblk| *lblk < Lblk::END)
+}
+
+/// The page with the end of the largest file has blocks that no file can have.
+fn hole_behind_all<'a>(pos: u64, len: u64) -> iomap::Mapping<'a> {
+    iomap::Mapping {
+        pos,
+        len: len.max(1),
+        kind: Kind::Hole,
+    }
 }
 
 /// Claims what C maps for a fault on the `len` bytes from block `lblk` on: data that are at least as
 /// long, and nothing else. If it can be had, what the extent has around them is claimed, too.
 fn claim(inode: &Inode, extent: &Extent, lblk: Lblk, len: u64) -> Result {
-    let block_size = inode.sb().volume().block_size();
-    let n = Blocks(len.div_ceil(block_size.bytes().get().into()));
+    let n = Blocks(len.div_ceil(blocks::len(inode)));
     let end = lblk.checked_add(n).filter(|end| *end <= extent.lblks().end);
     let (Some(end), State::Written) = (end, extent.state()) else {
         return Ok(());
@@ -129,8 +346,4 @@ fn claim(inode: &Inode, extent: &Extent, lblk: Lblk, len: u64) -> Result {
     let start = Lblk(lblk.0 & !(AROUND - 1));
     let around = Lblk(start.0.saturating_add(AROUND));
     dax::claim(inode, of(start, around.max(end))?, of(lblk, end)?)
-}
-
-fn bytes(block_size: BlockSize, n: Blocks) -> Result<u64> {
-    n.bytes(block_size).ok_or(EINVAL)
 }

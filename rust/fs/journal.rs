@@ -3,6 +3,7 @@
 //! The journal: where its blocks are, whether it is one, and whether jbd2 may replay it.
 
 use super::{
+    groups::Allocator,
     metadata::{
         self,
         Fault, //
@@ -15,7 +16,10 @@ use super::{
 };
 use crate::{
     kernel::{
-        jbd2,
+        jbd2::{
+            self,
+            Tid, //
+        },
         log,
         super_block::OnDevice, //
     },
@@ -30,7 +34,10 @@ use crate::{
         Unsupported, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Where the journal is.
 pub(super) struct Journal {
@@ -108,17 +115,28 @@ impl Journal {
         Ok(Map {
             extents,
             len: self.file.len,
+            allocator: None,
         })
     }
 }
 
 /// Where the blocks of a journal are that jbd2 may replay.
-pub(super) struct Map {
+pub(crate) struct Map {
     extents: KVVec<Extent>,
     len: u32,
+    /// Who waits for commits, of a volume that is written.
+    allocator: Option<Arc<Allocator>>,
 }
 
 impl Map {
+    /// The same for a volume that is written.
+    pub(super) fn with_allocator(self, allocator: Arc<Allocator>) -> Self {
+        Self {
+            allocator: Some(allocator),
+            ..self
+        }
+    }
+
     fn place(&self, lblk: Lblk) -> Option<ondisk::Pblk> {
         let n = self
             .extents
@@ -135,5 +153,11 @@ impl jbd2::Map for Map {
 
     fn len(&self) -> u32 {
         self.len
+    }
+
+    fn committed(&self, tid: Tid) {
+        if let Some(allocator) = &self.allocator {
+            allocator.commit(tid.get());
+        }
     }
 }

@@ -5,7 +5,10 @@
 //! What is wrong on the disk is written to the log once, where it is seen: which inode, which
 //! block, which field. Callers get an error number, and add nothing.
 
-use super::SuperBlock;
+use super::{
+    writing,
+    SuperBlock, //
+};
 use crate::{
     kernel::{
         buffer::{
@@ -128,7 +131,7 @@ pub(super) fn corrupt(sb: &SuperBlock, at: At, what: fmt::Arguments<'_>) -> Erro
 }
 
 /// Reports that a block could not be read.
-fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
+pub(super) fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
     if error == ENOMEM {
         return error;
     }
@@ -136,12 +139,15 @@ fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
     broken(sb, at, error)
 }
 
-/// Does what is to be done when metadata turn out to be broken, beside the line in the log. Since
+/// Does what is to be done when metadata turn out to be broken, beside the line in the log. Where
 /// nothing is written, `errors=continue` and `errors=remount-ro` are the same.
 fn broken(sb: &SuperBlock, at: At, error: Error) -> Error {
     fserror::report_metadata(sb, at.ino.get(), error);
     if sb.volume().options().may_panic() {
         log::panic(sb);
+    }
+    if sb.volume().is_open() {
+        writing::met_error(sb, error);
     }
     error
 }
@@ -151,6 +157,12 @@ pub(super) struct MetaBlock {
     /// Where it is.
     pub(super) pblk: Pblk,
     bytes: KVec<u8>,
+}
+
+impl AsRef<[u8]> for MetaBlock {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl MetaBlock {
@@ -179,13 +191,18 @@ pub(super) fn read_ahead(
     sb: &OnDevice,
     superblock: &ondisk::Superblock,
     wanted: Pblk,
-    blocks: PblkRange,
+    blocks: impl FnOnce() -> Option<PblkRange>,
 ) {
-    let addr = |pblk| addr(superblock, pblk, 0);
-    let (Ok(wanted), Ok(first)) = (addr(wanted), addr(blocks.start)) else {
+    let Ok(addr_wanted) = addr(superblock, wanted, 0) else {
         return;
     };
-    if Buffer::sb_find_get_block(sb, wanted).is_none() {
+    if Buffer::sb_find_get_block(sb, addr_wanted).is_some() {
+        return;
+    }
+    let Some(blocks) = blocks() else {
+        return;
+    };
+    if let Ok(first) = addr(superblock, blocks.start, 0) {
         let n = blocks.end.0.saturating_sub(blocks.start.0);
         sb_breadahead(sb, first, u32::try_from(n).unwrap_or(0));
     }
@@ -213,7 +230,7 @@ pub(super) fn copy(
 ) -> Result<KVec<u8>> {
     let addr = addr(superblock, place.pblk, place.start)?;
     let len = usize::try_from(place.len).map_err(|_| EINVAL)?;
-    Buffer::sb_bread(sb, addr)?.to_vec(addr, len, GFP_KERNEL)
+    Buffer::sb_bread(sb, addr)?.to_vec(addr, len)
 }
 
 /// As [`copy`], of a whole block.

@@ -14,7 +14,11 @@
 //! | [`recovery`] | what has to happen before a volume means anything |
 //! | [`journal`] | where the journal is |
 //! | [`reserved`] | inodes that the format itself uses |
-//! | [`groups`] | the group descriptors |
+//! | [`writing`] | volumes opened to be written, and closed |
+//! | [`transaction`] | metadata, changed |
+//! | [`groups`] | the groups: their descriptors and bitmaps, and what is free in them |
+//! | [`balloc`] | blocks, taken and freed |
+//! | [`ialloc`] | inodes, taken and freed |
 //! | [`zones`] | blocks that hold the format's own structures |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
 //! | [`dax`] | which files are accessed without the page cache |
@@ -26,8 +30,15 @@
 //! | [`xattr`] | extended attributes |
 //! | [`acl`] | access control lists |
 //! | [`map`] | where the blocks of a file are |
-//! | [`iomap`] | the same, for reading |
+//! | [`iomap`] | the same, for reading and writing |
 //! | [`file`] | regular files, opened |
+//! | [`blocks`] | bytes of a file, as blocks |
+//! | [`delalloc`] | room for what is only in the page cache |
+//! | [`fault`] | stores to mappings |
+//! | [`writeback`] | data on their way to the device |
+//! | [`fsync`] | and there |
+//! | [`size`] | files become longer or shorter |
+//! | [`fallocate`] | room, zeroes, holes |
 //! | [`aops`] | their pages |
 //! | [`dio`] | the same without a page cache |
 //! | [`dax`] | and in the memory that they are in |
@@ -49,13 +60,22 @@
 mod acl;
 mod aops;
 mod attr;
+mod balloc;
+mod blocks;
 mod dax;
+mod delalloc;
 mod dio;
 mod dir;
+mod evict;
 mod export;
+mod extents;
+mod fallocate;
+mod fault;
 mod file;
+mod fsync;
 mod groups;
 mod htree;
+mod ialloc;
 mod inode;
 mod ioctl;
 mod iomap;
@@ -66,14 +86,19 @@ mod metadata;
 mod mount;
 mod namei;
 mod options;
+mod orphan;
 mod read_error;
 mod recovery;
 mod refusal;
 mod reserved;
+mod size;
 mod sops;
 mod superblock;
 mod symlink;
+mod transaction;
 mod volume;
+mod writeback;
+mod writing;
 mod xattr;
 mod zones;
 

@@ -6,12 +6,16 @@
 //! kernel's log, and to whoever called `mount`.
 
 use super::{
+    dax::InUse,
     groups::Groups,
     inode::{
         iget,
         InodeInfo, //
     },
-    journal::Journal,
+    journal::{
+        self,
+        Journal, //
+    },
     map::Maps,
     metadata::{
         self,
@@ -28,6 +32,7 @@ use super::{
         Uuid,
         Volume, //
     },
+    writing,
     xattr,
     Inode,
     Stablefs,
@@ -72,6 +77,7 @@ impl vfs::FileSystemType for Stablefs {
     const NAME: &'static CStr = c"stablefs";
 
     type SuperBlock = Volume;
+    type Journal = journal::Map;
     type Inode = InodeInfo;
 
     fn init_fs_context<'a>(fc: fs_context::New<'a, Self>) -> Result<fs_context::Initialised<'a>> {
@@ -118,10 +124,21 @@ impl fs_context::FillSuper for Stablefs {
         sb.set_xattr(&xattr::HANDLERS);
         sb.set_export_op();
         let params = params(&volume);
-        let sb = sb.fill(&params, KBox::new(volume, GFP_KERNEL)?);
-        let root = root(&sb)
-            .and_then(|root| sb.d_make_root(root))
-            .inspect_err(|_| fc.errorfc(format_args!("the root directory cannot be used")))?;
+        let sb = sb.fill(&params, volume)?;
+        if !sb.sb_rdonly() {
+            open(&sb).map_err(|refusal| {
+                log::err(&sb, format_args!("{refusal}"));
+                fc.errorfc(format_args!("{refusal}"));
+                refusal.errno()
+            })?;
+        }
+        let root = root(&sb).inspect_err(|_| {
+            fc.errorfc(format_args!("the root directory cannot be used"));
+            if sb.volume().is_open() {
+                let _ = writing::close(&sb);
+            }
+        })?;
+        let root = sb.d_make_root(root)?;
         report_mounted(&root);
         Ok(root)
     }
@@ -139,6 +156,14 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     let options = Options::new(given, superblock);
     let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
     Volume::new(sb, settled, options, groups, maps).map_err(|_| Refusal::NoMemory)
+}
+
+/// Has the volume be written, with what was left to be done before.
+fn open(sb: &SuperBlock) -> Result<(), Refusal> {
+    writing::open(sb)?;
+    writing::recover(sb).inspect_err(|_| {
+        let _ = writing::close(sb);
+    })
 }
 
 /// The root directory.
@@ -167,7 +192,8 @@ fn report_mounted(sb: &SuperBlock) {
         ""
     };
     let uuid = Uuid(volume.uuid());
-    log::info(sb, format_args!("mounted filesystem {uuid} ro{what}"));
+    let mode = if sb.sb_rdonly() { "ro" } else { "r/w" };
+    log::info(sb, format_args!("mounted filesystem {uuid} {mode}{what}"));
     if volume.settings().errors() == Errors::Panic && !volume.options().may_panic() {
         log::info(
             sb,
@@ -186,14 +212,35 @@ fn report_mounted(sb: &SuperBlock) {
 
 /// Changes what can be changed of a mounted volume.
 fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
+    let sb = fc.sb();
     if fc.wants_write() {
-        return Err(Refusal::ReadOnly);
+        let unknown = sb.volume().features().ro_compat.unsupported();
+        if !unknown.is_empty() {
+            return Err(Refusal::WriteProtected(unknown));
+        }
+        writing::check(sb.volume())?;
+        sb.volume()
+            .dax()
+            .check_not_in_use()
+            .map_err(|InUse| Refusal::DaxInUse)?;
     }
-    let options = fc.sb().volume().options();
+    let options = sb.volume().options();
     options
         .change(fc.context())
         .map_err(|Fixed { option }| Refusal::FixedOption(option))?;
     fc.set_posix_acl(options.acl());
+    if fc.wants_write() {
+        open(sb)?;
+    } else if fc.wants_read_only() {
+        // The VFS lets nobody write, but leaves it to us to have everything written.
+        let written = fc.sync_filesystem().map_err(Refusal::Unwritten);
+        match written {
+            Err(refusal) if !fc.is_forced() => return Err(refusal),
+            Err(refusal) => log::err(sb, format_args!("{refusal}")),
+            Ok(()) => (),
+        }
+        let _ = writing::close(sb);
+    }
     Ok(())
 }
 
@@ -201,12 +248,16 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
 fn params(volume: &Superblock) -> Params {
     let block_len = u64::from(volume.block_size().bytes().get());
     let by_blocks = u64::from(Lblk::END.0).saturating_mul(block_len);
-    let maxbytes = if volume.features().ro_compat.contains(RoCompat::HUGE_FILE) {
-        by_blocks
-    } else {
+    let ro_compat = volume.features().ro_compat;
+    let mut maxbytes = by_blocks;
+    if !ro_compat.contains(RoCompat::HUGE_FILE) {
         // `i_blocks` counts sectors of 512 bytes in 32 bits then.
-        by_blocks.min(u64::from(u32::MAX).saturating_mul(512))
-    };
+        maxbytes = maxbytes.min(u64::from(u32::MAX).saturating_mul(512));
+    }
+    if !ro_compat.contains(RoCompat::LARGE_FILE) {
+        // More than a signed number of 32 bits is for those who know the feature, which is not set here.
+        maxbytes = maxbytes.min((1 << 31) - 1);
+    }
     let first = i64::from(i32::MIN);
     let (time_gran, time_max) = if volume.inode_size() > 128 {
         // Two more bits of the seconds, and nanoseconds.

@@ -168,7 +168,7 @@ impl Options {
     }
 
     /// What to do when a structure turns out to be corrupt, as the mounter or the volume says.
-    fn errors(&self) -> Errors {
+    pub(super) fn errors(&self) -> Errors {
         from_number(self.errors.load(Relaxed))
     }
 

@@ -15,7 +15,7 @@
 //! Whoever loses power on the way finds `needs_recovery` set, and begins again: replaying twice is
 //! harmless, and replaying an empty journal does nothing.
 //!
-//! Files that were deleted while they were open, or being cut, are left to ext4 or `e2fsck`: the
+//! Files that were deleted while they were open, or being cut, are left to who opens the volume: the
 //! list of them stays. Until then `e2fsck -n` finds what they hold to be in use by nobody.
 
 use super::{
@@ -89,7 +89,7 @@ pub(super) fn settle(
     if has_orphans {
         log::info(
             sb,
-            format_args!("files that were deleted in use still take space: e2fsck frees it"),
+            format_args!("files that were deleted in use take space until the volume is written"),
         );
     }
     Ok(Settled(read.into_superblock()))

@@ -36,8 +36,16 @@ pub(super) enum Refusal {
     Truncated { volume_len: u64, device_len: u64 },
     /// To be written, but has features beside which that is not safe.
     WriteProtected(RoCompat),
-    /// To be written, which this version cannot do.
-    ReadOnly,
+    /// To be written, but lacks a feature without which this version cannot do that.
+    Lacks(&'static str),
+    /// To be written, and its journal has been given up.
+    Aborted,
+    /// To be written, and what is in its journal has been left alone.
+    Unrecovered,
+    /// To be only read from now on, and something could not be written before.
+    Unwritten(Error),
+    /// To be written from now on, and files of it are accessed with DAX.
+    DaxInUse,
     /// Mounted, and to have an option that has to be there from the beginning.
     FixedOption(&'static str),
     /// Its journal has to be replayed first, and the device cannot be written.
@@ -58,6 +66,10 @@ pub(super) enum Refusal {
     Scattered,
     /// The inode with the journal is not one that a journal can have.
     JournalInode { ino: Ino, broken: Broken },
+    /// The inode with the orphan file is not one that it can have.
+    OrphanFile { ino: Ino, broken: Broken },
+    /// What was left to be deleted or cut could not be.
+    Orphans(Error),
     /// There is not enough memory.
     NoMemory,
 }
@@ -74,14 +86,16 @@ impl Refusal {
             Self::Truncated { .. } | Self::Overlap { .. } => errno::efscorrupted(),
             Self::Group { fault, .. } => fault.errno(),
             Self::JournalInode { broken, .. } => broken.errno(),
+            Self::OrphanFile { broken, .. } => broken.errno(),
+            Self::Orphans(error) | Self::Unwritten(error) => *error,
             Self::NoMemory => ENOMEM,
             Self::Journal(fault) => fault.errno(),
             // jbd2 has this one for most of what can be wrong with a journal.
             Self::Replay(error) if *error == EINVAL => errno::efscorrupted(),
             Self::Replay(error) => *error,
-            Self::WriteProtected(_) | Self::Scattered => errno::eopnotsupp(),
-            Self::ReadOnly | Self::NeedsRecovery => EROFS,
-            Self::BlockSize { .. } | Self::FixedOption(_) => EINVAL,
+            Self::WriteProtected(_) | Self::Lacks(_) | Self::Scattered => errno::eopnotsupp(),
+            Self::Aborted | Self::Unrecovered | Self::NeedsRecovery => EROFS,
+            Self::BlockSize { .. } | Self::FixedOption(_) | Self::DaxInUse => EINVAL,
         }
     }
 
@@ -113,10 +127,24 @@ impl fmt::Display for Refusal {
             Self::WriteProtected(features) => {
                 write!(f, "unsupported features, read-only at best: {features}")
             }
-            Self::ReadOnly => f.write_str("this version mounts volumes read-only"),
+            Self::Lacks(feature) => {
+                write!(f, "unsupported without the feature {feature}, read-only at best")
+            }
+            Self::Aborted => f.write_str("the journal has been given up: unmount, and run e2fsck"),
+            Self::Unrecovered => f.write_str(
+                "the journal has not been replayed (noload): the volume can only be read",
+            ),
             Self::FixedOption(option) => {
                 write!(f, "{option} cannot be changed while the volume is mounted")
             }
+            Self::Unwritten(error) => write!(
+                f,
+                "what is to be written before cannot be: error {}",
+                error.to_errno()
+            ),
+            Self::DaxInUse => f.write_str(
+                "files are accessed with DAX, which does not write yet: unmount, and mount again",
+            ),
             Self::NeedsRecovery => f.write_str(
                 "the journal has to be replayed, and the device is read-only; noload mounts without",
             ),
@@ -139,6 +167,14 @@ impl fmt::Display for Refusal {
             Self::JournalInode { ino, broken } => {
                 write!(f, "the journal, inode {}: {broken}", ino.get())
             }
+            Self::OrphanFile { ino, broken } => {
+                write!(f, "the orphan file, inode {}: {broken}", ino.get())
+            }
+            Self::Orphans(error) => write!(
+                f,
+                "what was being deleted cannot be: error {}; run e2fsck",
+                error.to_errno()
+            ),
             Self::NoMemory => f.write_str("not enough memory"),
             Self::BlockSize { block_len } => {
                 write!(

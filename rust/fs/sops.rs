@@ -3,12 +3,14 @@
 //! What a mounted volume does.
 
 use super::{
-    dax,
-    map,
+    evict,
+    groups,
+    inode,
     volume::{
         Uuid,
         Volume, //
     },
+    writing,
     Inode,
     Stablefs,
     SuperBlock, //
@@ -21,28 +23,47 @@ use crate::{
             Statfs, //
         },
     },
-    ondisk::{
-        dir::NAME_LEN,
-        Incompat, //
-    },
+    ondisk::dir::NAME_LEN,
 };
 use ::kernel::{
     prelude::*,
     seq_file::SeqFile, //
 };
 
-/// Clusters that ext4 keeps for splitting extents when nothing else is left, at most; they are not
-/// more than a fiftieth of the volume.
-const MAX_KEPT: u64 = 4096;
-
 #[vtable]
 impl super_block::Operations for Stablefs {
     fn evict_inode(inode: &Inode) {
-        dax::evict(inode);
-        map::evict(inode);
+        evict::evict_inode(inode);
+    }
+
+    fn dirty_inode(inode: &Inode) {
+        inode::dirty_inode(inode);
+    }
+
+    fn write_inode(inode: &Inode, wait: bool) -> Result {
+        inode::write_inode(inode, wait)
+    }
+
+    fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
+        match sb.journal() {
+            Some(journal) if sb.volume().is_open() => journal.sync(wait),
+            _ => Ok(()),
+        }
+    }
+
+    fn freeze_fs(sb: &SuperBlock) -> Result {
+        writing::freeze(sb)
+    }
+
+    fn unfreeze_fs(sb: &SuperBlock) -> Result {
+        writing::thaw(sb);
+        Ok(())
     }
 
     fn put_super(sb: &SuperBlock) {
+        if sb.volume().is_open() {
+            let _ = writing::close(sb);
+        }
         let uuid = Uuid(sb.volume().uuid());
         log::info(sb, format_args!("unmounting filesystem {uuid}"));
     }
@@ -63,22 +84,17 @@ fn statfs(volume: &Volume) -> Statfs {
     let per_cluster = u64::from(volume.blocks_per_cluster().get());
     let blocks = |clusters: u64| clusters.saturating_mul(per_cluster);
     let all = volume.blocks_count().0;
-    let groups = volume.groups();
-
-    let kept = if volume.features().incompat.contains(Incompat::EXTENTS) {
-        let clusters = all.checked_div(per_cluster).unwrap_or(all);
-        blocks((clusters / 50).min(MAX_KEPT))
-    } else {
-        0
-    };
-    let kept = kept.saturating_add(volume.settings().reserved_blocks());
-    let free = blocks(groups.free_clusters);
+    let kept = groups::kept(volume);
+    // As ext4 has it, whose reserved blocks are blocks and whose others are clusters.
+    let kept = kept.root.saturating_add(blocks(kept.essential));
+    let total = volume.allocator().total();
+    let free = blocks(total.free_blocks);
     Statfs {
-        blocks: all.saturating_sub(blocks(groups.overhead_clusters)),
+        blocks: all.saturating_sub(blocks(volume.groups().overhead_clusters)),
         bfree: free,
         bavail: free.saturating_sub(kept),
         files: volume.inodes_count().into(),
-        ffree: groups.free_inodes,
+        ffree: total.free_inodes,
         namelen: NAME_LEN,
         uuid: volume.uuid(),
     }

@@ -115,8 +115,5 @@ fn accept(sb: &OnDevice, volume: &Superblock) -> Result<(), Refusal> {
     if !sb.sb_rdonly() && !unknown.is_empty() {
         return Err(Refusal::WriteProtected(unknown));
     }
-    if !sb.sb_rdonly() {
-        return Err(Refusal::ReadOnly);
-    }
     Ok(())
 }

@@ -17,11 +17,23 @@ use super::{
 };
 use crate::{
     kernel::{
-        inode,
+        inode::{
+            self,
+            Iattr, //
+        },
         stat::Kstat,
         xattr::Buffer, //
     },
-    ondisk::Lblk,
+    ondisk::{
+        self,
+        inode::{
+            Content,
+            Fields,
+            Type, //
+        },
+        Blocks,
+        Lblk, //
+    },
 };
 use ::kernel::{
     prelude::*,
@@ -57,8 +69,24 @@ impl inode::Operations for Operations {
         attr::getattr(inode, stat)
     }
 
+    fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
+        attr::setattr(attr)
+    }
+
     fn listxattr(inode: &Inode, names: &mut Buffer<'_>) -> Result {
         xattr::list(inode, names)
+    }
+}
+
+/// Has a link that has no block, but should, say that it is being deleted: else it would be taken for
+/// one with its target in the inode.
+pub(super) fn forget_target(volume: &ondisk::Superblock, fields: &mut Fields) {
+    let has_tree = matches!(fields.content, Content::Extents(_));
+    let block = Blocks(1).bytes(volume.block_size()).unwrap_or(0) / 512;
+    let others = fields.xattr_block.map_or(0, |_| block);
+    if fields.file_type == Type::Symlink && has_tree && fields.sectors <= others {
+        fields.size = 0;
+        fields.content = Content::Nothing;
     }
 }
 

@@ -4,9 +4,14 @@
 
 use super::{
     dax::Dax,
-    groups::Groups,
+    groups::{
+        Allocator,
+        Groups, //
+    },
+    iomap,
     map::Maps,
     options::Options,
+    orphan::Orphans,
     recovery::Settled,
     zones::Zones,
     SuperBlock, //
@@ -14,12 +19,25 @@ use super::{
 use crate::{
     kernel::{
         integrity::Verifier,
+        iomap::writeback::Completions,
         shrinker::Registration,
         super_block::OnDevice, //
     },
     ondisk, //
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
+};
 use core::{
     fmt,
     ops::Deref, //
@@ -33,6 +51,11 @@ pub(crate) struct Volume {
     maps: Registration<Maps>,
     dax: Dax,
     verifier: Option<Verifier>,
+    completions: Completions<iomap::Operations>,
+    orphans: SetOnce<Pin<KBox<Orphans>>>,
+    shared_xattrs: Pin<KBox<Mutex<()>>>,
+    is_open: Atomic<bool>,
+    has_errors: Atomic<bool>,
 }
 
 impl Volume {
@@ -52,6 +75,11 @@ impl Volume {
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
+            completions: Completions::new(sb)?,
+            orphans: SetOnce::new(),
+            is_open: Atomic::new(false),
+            has_errors: Atomic::new(false),
+            shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
             groups,
@@ -69,6 +97,11 @@ impl Volume {
         self.verifier.as_ref()
     }
 
+    /// What is done once data have been written.
+    pub(super) fn completions(&self) -> &Completions<iomap::Operations> {
+        &self.completions
+    }
+
     /// Blocks that hold the format's own structures.
     pub(super) fn zones(&self) -> &Zones {
         &self.groups.zones
@@ -79,9 +112,51 @@ impl Volume {
         &self.groups
     }
 
+    /// What is free.
+    pub(super) fn allocator(&self) -> &Arc<Allocator> {
+        &self.groups.allocator
+    }
+
     /// What is known of where the blocks of files are.
     pub(super) fn maps(&self) -> &Maps {
         &self.maps
+    }
+
+    /// The orphan file, of a volume that is or was written.
+    pub(super) fn orphans(&self) -> Option<&Orphans> {
+        self.orphans.as_ref().map(|orphans| &**orphans)
+    }
+
+    /// Has [`orphans`](Self::orphans) tell of the file.
+    pub(super) fn set_orphans(&self, orphans: Pin<KBox<Orphans>>) {
+        self.orphans.populate(orphans);
+    }
+
+    /// Held to change a block of extended attributes that several inodes have.
+    pub(super) fn shared_xattrs(&self) -> &Mutex<()> {
+        &self.shared_xattrs
+    }
+
+    /// Whether it is written: handles can be started, and inodes deleted. The VFS calls it read-only
+    /// for a while after it was opened, and writable for a while after it was closed.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.load(Relaxed)
+    }
+
+    /// Has [`is_open`](Self::is_open) say so: for [`writing`](super::writing), which sees that no handle
+    /// is started meanwhile.
+    pub(super) fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Relaxed);
+    }
+
+    /// Whether broken metadata have been met while it was written.
+    pub(super) fn has_errors(&self) -> bool {
+        self.has_errors.load(Relaxed)
+    }
+
+    /// Has [`has_errors`](Self::has_errors) say so.
+    pub(super) fn set_has_errors(&self) {
+        self.has_errors.store(true, Relaxed);
     }
 
     /// The mount options in force.

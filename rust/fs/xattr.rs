@@ -2,10 +2,9 @@
 
 //! Extended attributes: those in the inode, then those in its block.
 //!
-//! They are read from the buffer cache each time, and copied before they are looked at. Each of the
-//! two places is then consistent in itself. For both together a reader will need, once attributes
-//! are written, a lock of the inode's own: of `i_rwsem`, which C takes around a change, a reader
-//! does not know whether its caller has it.
+//! They are read from the buffer cache each time, and copied before they are looked at. `changing` of
+//! the inode is held meanwhile, so that the two places agree: of `i_rwsem`, which C takes around a
+//! change, a reader does not know whether its caller has it.
 //!
 //! The checksum of the inode, and that of the block, are verified at each reading, and so is the
 //! hash of each attribute. The hash of the whole block, `h_hash`, is for finding blocks of like
@@ -13,6 +12,15 @@
 //!
 //! Access control lists have handlers in the VFS, which asks [`acl`](super::acl) for them. Here
 //! they are listed only.
+
+mod set;
+
+pub(super) use set::{
+    release,
+    set_with,
+    CREDITS,
+    RELEASE, //
+};
 
 use super::{
     inode::{
@@ -24,17 +32,21 @@ use super::{
         At,
         MetaBlock, //
     },
-    Inode, KernelCrc32c, Stablefs,
+    orphan, Inode, KernelCrc32c, Stablefs,
 };
 use crate::{
     kernel::{
         capability, errno,
+        inode::Locked,
         iomap::OnlyExtent,
+        mnt_idmapping::Idmap,
+        sched_mm::NofsScope,
         xattr::{
             self,
             Buffer,
             Handler,
-            Handlers, //
+            Handlers,
+            SetFlags, //
         },
     },
     ondisk::{
@@ -43,6 +55,7 @@ use crate::{
             Prefix,
             Xattrs, //
         },
+        Pblk, //
     },
 };
 use ::kernel::prelude::*;
@@ -59,6 +72,7 @@ pub(super) const HANDLERS: Handlers<Stablefs> = Handlers::new(&[
 
 struct User;
 
+#[vtable]
 impl xattr::Operations for User {
     type FileSystem = Stablefs;
 
@@ -67,10 +81,21 @@ impl xattr::Operations for User {
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
         get_user(inode, Prefix::USER, name, value)
     }
+
+    fn set(
+        _: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        name: &CStr,
+        value: Option<&[u8]>,
+        flags: SetFlags,
+    ) -> Result {
+        set_user(inode, Prefix::USER, name.to_bytes(), value, flags)
+    }
 }
 
 struct Trusted;
 
+#[vtable]
 impl xattr::Operations for Trusted {
     type FileSystem = Stablefs;
 
@@ -79,10 +104,21 @@ impl xattr::Operations for Trusted {
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
         get_value(inode, Prefix::TRUSTED, name, value)
     }
+
+    fn set(
+        _: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        name: &CStr,
+        value: Option<&[u8]>,
+        flags: SetFlags,
+    ) -> Result {
+        set::set(inode, Prefix::TRUSTED, name.to_bytes(), value, flags)
+    }
 }
 
 struct Security;
 
+#[vtable]
 impl xattr::Operations for Security {
     type FileSystem = Stablefs;
 
@@ -91,10 +127,21 @@ impl xattr::Operations for Security {
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
         get_value(inode, Prefix::SECURITY, name, value)
     }
+
+    fn set(
+        _: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        name: &CStr,
+        value: Option<&[u8]>,
+        flags: SetFlags,
+    ) -> Result {
+        set::set(inode, Prefix::SECURITY, name.to_bytes(), value, flags)
+    }
 }
 
 struct Hurd;
 
+#[vtable]
 impl xattr::Operations for Hurd {
     type FileSystem = Stablefs;
 
@@ -102,6 +149,16 @@ impl xattr::Operations for Hurd {
 
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
         get_user(inode, Prefix::HURD, name, value)
+    }
+
+    fn set(
+        _: Idmap<'_>,
+        inode: Locked<'_, Stablefs>,
+        name: &CStr,
+        value: Option<&[u8]>,
+        flags: SetFlags,
+    ) -> Result {
+        set_user(inode, Prefix::HURD, name.to_bytes(), value, flags)
     }
 }
 
@@ -111,6 +168,20 @@ fn get_user(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) 
         return Err(errno::eopnotsupp());
     }
     get_value(inode, prefix, name, value)
+}
+
+/// As [`get_user`], for a change.
+fn set_user(
+    inode: Locked<'_, Stablefs>,
+    prefix: Prefix,
+    name: &[u8],
+    value: Option<&[u8]>,
+    flags: SetFlags,
+) -> Result {
+    if !inode.sb().volume().options().user_xattr() {
+        return Err(errno::eopnotsupp());
+    }
+    set::set(inode, prefix, name, value, flags)
 }
 
 fn get_value(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) -> Result {
@@ -123,9 +194,13 @@ fn get_value(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>)
 ///
 /// What reading and checking the attributes of the inode says.
 pub(super) fn place(inode: &Inode) -> Result<Option<OnlyExtent>> {
-    let (sb, disk) = (inode.sb(), inode.disk());
-    let bytes = read_bytes(sb, inode.ino())?;
-    let in_inode = Xattrs::in_inode(disk, &bytes)
+    let sb = inode.sb();
+    let (disk, bytes) = {
+        let _nofs = NofsScope::memalloc_nofs_save();
+        let _changing = inode.changing().lock();
+        own_bytes(inode)?
+    };
+    let in_inode = Xattrs::in_inode(&disk, &bytes)
         .map_err(|error| metadata::blame(sb, At::inode(inode.ino()), error))?;
     if in_inode.is_some() {
         let inode_place = place_of(sb, inode.ino())?;
@@ -221,27 +296,50 @@ fn visit<R>(
     mut look: impl FnMut(Xattrs<'_>) -> Result<ControlFlow<R>>,
 ) -> Result<ControlFlow<R>> {
     let (sb, ino) = (inode.sb(), inode.ino());
-    let volume = sb.volume();
     let blame = |error| metadata::blame(sb, At::inode(ino), error);
-    let bytes = read_bytes(sb, ino)?;
-    let disk = ondisk::Inode::parse::<KernelCrc32c>(volume, ino, &bytes).map_err(blame)?;
-    let Some(disk) = disk else {
-        return Err(metadata::corrupt(
-            sb,
-            At::inode(ino),
-            format_args!("is free on the disk"),
-        ));
-    };
+    let _nofs = NofsScope::memalloc_nofs_save();
+    let _changing = inode.changing().lock();
+    let (disk, bytes) = own_bytes(inode)?;
     if let Some(xattrs) = Xattrs::in_inode(&disk, &bytes).map_err(blame)? {
         if let ControlFlow::Break(value) = look(xattrs)? {
             return Ok(ControlFlow::Break(value));
         }
     }
-    let Some(pblk) = inode.disk().xattr_block() else {
+    let Some(pblk) = disk.xattr_block() else {
         return Ok(ControlFlow::Continue(()));
     };
-    let block = MetaBlock::read(sb, ino, pblk)?;
-    let xattrs = Xattrs::in_block::<KernelCrc32c>(volume, pblk, block.block()?)
+    let block = read_block(inode, pblk)?;
+    let xattrs = Xattrs::in_block::<KernelCrc32c>(sb.volume(), pblk, block.block()?)
         .map_err(|error| metadata::blame(sb, At::block(ino, pblk), error))?;
     look(xattrs)
+}
+
+/// The inode on the disk, and all its bytes, while `changing` is held.
+fn own_bytes(inode: &Inode) -> Result<(ondisk::Inode, KVec<u8>)> {
+    let (sb, ino) = (inode.sb(), inode.ino());
+    // Who takes another inode out of the list may be changing this one.
+    let _listed = orphan::lock_list(inode);
+    let bytes = read_bytes(sb, ino)?;
+    let disk = ondisk::Inode::parse::<KernelCrc32c>(sb.volume(), ino, &bytes)
+        .map_err(|error| metadata::blame(sb, At::inode(ino), error))?;
+    match disk {
+        Some(disk) => Ok((disk, bytes)),
+        None => Err(metadata::corrupt(
+            sb,
+            At::inode(ino),
+            format_args!("is free on the disk"),
+        )),
+    }
+}
+
+/// Reads the block with an inode's attributes. Other inodes may have it, too, and give it up meanwhile,
+/// which changes its checksum: if that is wrong, it is read once more while nobody does.
+fn read_block(inode: &Inode, pblk: Pblk) -> Result<MetaBlock> {
+    let (sb, ino) = (inode.sb(), inode.ino());
+    let block = MetaBlock::read(sb, ino, pblk)?;
+    if Xattrs::in_block::<KernelCrc32c>(sb.volume(), pblk, block.block()?).is_ok() {
+        return Ok(block);
+    }
+    let _shared = sb.volume().shared_xattrs().lock();
+    MetaBlock::read(sb, ino, pblk)
 }

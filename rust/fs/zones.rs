@@ -62,16 +62,26 @@ pub(super) struct Zones(KVVec<Zone>);
 
 impl Zones {
     /// The first of some blocks that is not for inode `ino` to use.
-    fn first_foreign(&self, ino: Ino, blocks: PblkRange) -> Option<Pblk> {
+    pub(super) fn first_foreign(&self, ino: Ino, blocks: PblkRange) -> Option<Pblk> {
+        self.around(blocks)
+            .find(|zone| zone.owner != Some(ino))
+            .map(|zone| zone.blocks.start.max(blocks.start))
+    }
+
+    /// Those of some blocks that hold such structures; and perhaps more around them.
+    pub(super) fn within(&self, blocks: PblkRange) -> impl Iterator<Item = PblkRange> + '_ {
+        self.around(blocks).map(|zone| zone.blocks)
+    }
+
+    /// The zones that have some of the blocks.
+    fn around(&self, blocks: PblkRange) -> impl Iterator<Item = &Zone> {
         let first = self
             .0
             .partition_point(|zone| zone.blocks.end <= blocks.start);
         self.0
             .iter()
             .skip(first)
-            .take_while(|zone| zone.blocks.start < blocks.end)
-            .find(|zone| zone.owner != Some(ino))
-            .map(|zone| zone.blocks.start.max(blocks.start))
+            .take_while(move |zone| zone.blocks.start < blocks.end)
     }
 
     /// How many clusters have such blocks, those that belong to an inode left out.

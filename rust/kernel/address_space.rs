@@ -8,6 +8,7 @@
 use super::{
     folio,
     inode::Inode,
+    ret,
     vfs::FileSystemType, //
 };
 use crate::bindings;
@@ -21,6 +22,7 @@ use core::{
 ///
 /// What the folios keep of their own is [`iomap`](super::iomap)'s, so that they have to be read with
 /// its functions.
+#[vtable]
 pub(crate) trait Operations: Sized + 'static {
     /// The filesystem whose inodes these are.
     type FileSystem: FileSystemType;
@@ -37,6 +39,43 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// The block of the device in which block `block` of a file is; 0 if it has none.
     fn bmap(inode: &Inode<Self::FileSystem>, block: u64) -> u64;
+
+    /// Writes what is dirty to the device. Without this method, nothing can become dirty.
+    ///
+    /// # Errors
+    ///
+    /// What was not written, and why; who waits for the file to be written is told by way of the
+    /// page cache.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Any locks may be held that are held over allocations which may wait for filesystems.
+    fn writepages(_writeback: Writeback<'_, Self::FileSystem>) -> Result {
+        Err(EIO)
+    }
+}
+
+/// What of an inode is to be written to the device, and how urgently, as C's `struct
+/// writeback_control`.
+///
+/// # Invariants
+///
+/// The control is the caller's alone for `'a`, and the inode stays for as long.
+pub(crate) struct Writeback<'a, T> {
+    inode: &'a Inode<T>,
+    wbc: NonNull<bindings::writeback_control>,
+}
+
+impl<'a, T: FileSystemType> Writeback<'a, T> {
+    /// The control, for use within `rust/kernel`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::writeback_control {
+        self.wbc.as_ptr()
+    }
+
+    /// The file.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        self.inode
+    }
 }
 
 /// Folios that somebody will probably want, as C's `struct readahead_control`.
@@ -127,6 +166,16 @@ impl<U: Operations> OperationsTable<U> {
         read_folio: Some(Self::read_folio),
         readahead: Some(Self::readahead),
         bmap: Some(Self::bmap),
+        writepages: if U::HAS_WRITEPAGES {
+            Some(Self::writepages)
+        } else {
+            None
+        },
+        dirty_folio: if U::HAS_WRITEPAGES {
+            Some(bindings::iomap_dirty_folio)
+        } else {
+            None
+        },
         invalidate_folio: Some(bindings::iomap_invalidate_folio),
         release_folio: Some(bindings::iomap_release_folio),
         migrate_folio: Some(bindings::filemap_migrate_folio),
@@ -175,5 +224,25 @@ impl<U: Operations> OperationsTable<U> {
         let inode = unsafe { (*mapping).host };
         // SAFETY: By the contract of this function.
         U::bmap(unsafe { Inode::from_raw(inode) }, block)
+    }
+
+    /// # Safety
+    ///
+    /// Called by mm only: `mapping` is that of an inode of type `U::FileSystem`, which stays until
+    /// this function returns, and `wbc` the caller's alone.
+    unsafe extern "C" fn writepages(
+        mapping: *mut bindings::address_space,
+        wbc: *mut bindings::writeback_control,
+    ) -> c_int {
+        // SAFETY: Valid by the contract of this function; constant.
+        let inode = unsafe { (*mapping).host };
+        // INVARIANT: By the contract of this function.
+        let writeback = Writeback {
+            // SAFETY: By the contract of this function.
+            inode: unsafe { Inode::from_raw(inode) },
+            // SAFETY: Valid by the contract of this function.
+            wbc: unsafe { NonNull::new_unchecked(wbc) },
+        };
+        ret::int(U::writepages(writeback))
     }
 }

@@ -9,10 +9,12 @@
 //!
 //! C header: [include/linux/buffer_head.h](srctree/include/linux/buffer_head.h)
 
-use super::super_block::OnDevice;
+use super::{
+    gfp::GFP_NOFAIL,
+    super_block::OnDevice, //
+};
 use crate::bindings;
 use ::kernel::{
-    alloc,
     error::to_result,
     prelude::*,
     types::Opaque, //
@@ -98,6 +100,36 @@ impl<'sb> Buffer<'sb> {
         })
     }
 
+    /// The block that holds `addr`, without reading it: one that somebody is about to fill.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the superblock has no block size; `ENOMEM`, or `EIO` behind the device's end.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(super) fn sb_getblk(sb: &'sb OnDevice, addr: BdevAddr) -> Result<Blank<'sb>> {
+        let block_size = u64::from(sb.block_size().ok_or(EINVAL)?.get());
+        if addr.0 >= sb.bdev_nr_bytes() {
+            return Err(EIO);
+        }
+        let block = addr.0 / block_size;
+        // SAFETY: `OnDevice` guarantees an open device; the block size is not 0.
+        let bh = unsafe { bindings::sb_getblk(sb.as_ptr(), block) };
+        Ok(Blank(Self {
+            bh: NonNull::new(bh).ok_or(ENOMEM)?,
+            // OVERFLOW: at most `addr`.
+            start: block * block_size,
+            _sb: PhantomData,
+        }))
+    }
+
+    /// The buffer, for use within `rust/kernel`, valid as long as `self`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::buffer_head {
+        self.bh.as_ptr()
+    }
+
     /// Copies the bytes from `addr` on to `to`.
     ///
     /// # Errors
@@ -112,19 +144,19 @@ impl<'sb> Buffer<'sb> {
         Ok(())
     }
 
-    /// Copies `len` bytes from `addr` on to memory of their own.
+    /// Copies `len` bytes from `addr` on to memory of their own, which is waited for: a handle may be
+    /// started, and something half done. C waits for that of the buffer, too.
     ///
     /// # Errors
     ///
-    /// `EINVAL` unless all of them lie in this block; `ENOMEM`.
-    pub(crate) fn to_vec(
-        &self,
-        addr: BdevAddr,
-        len: usize,
-        flags: alloc::Flags,
-    ) -> Result<KVec<u8>> {
+    /// `EINVAL` unless all of them lie in this block.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn to_vec(&self, addr: BdevAddr, len: usize) -> Result<KVec<u8>> {
         let from = self.bytes(addr, len)?;
-        let mut to: KVec<u8> = KVec::with_capacity(len, flags)?;
+        let mut to: KVec<u8> = KVec::with_capacity(len, GFP_NOFAIL)?;
         // SAFETY: `from` is valid for reads, `to` for writes, of that many bytes; else as in
         // `copy_to_slice`.
         unsafe { bindings::memcpy_racy(to.as_mut_ptr().cast(), from.cast(), len) };
@@ -159,7 +191,7 @@ impl<'sb> Buffer<'sb> {
     }
 
     /// Where `len` bytes from `addr` on are, as long as `self`.
-    fn bytes(&self, addr: BdevAddr, len: usize) -> Result<*const c_char> {
+    pub(super) fn bytes(&self, addr: BdevAddr, len: usize) -> Result<*const c_char> {
         // SAFETY: Valid by the type invariants; the field does not change while referenced.
         let data = unsafe { (*self.bh.as_ptr()).b_data };
         // SAFETY: As before.
@@ -172,6 +204,34 @@ impl<'sb> Buffer<'sb> {
         }
         // SAFETY: The buffer has `size` bytes, of which `skip..end` are a part.
         Ok(unsafe { data.add(skip) })
+    }
+}
+
+/// A block of the block device that may not have been read.
+///
+/// # Invariants
+///
+/// As [`Buffer`], but it need not be up to date.
+pub(super) struct Blank<'sb>(Buffer<'sb>);
+
+impl Blank<'_> {
+    /// The buffer, valid as long as `self`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::buffer_head {
+        self.0.as_ptr()
+    }
+
+    /// Where all of it is, as long as `self`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` unless it begins at `addr` and has `len` bytes.
+    pub(super) fn whole(&self, addr: BdevAddr, len: usize) -> Result<*const c_char> {
+        // SAFETY: Valid by the type invariants; the field does not change while referenced.
+        let size = unsafe { (*self.as_ptr()).b_size };
+        if addr.0 != self.0.start || len != size {
+            return Err(EINVAL);
+        }
+        self.0.bytes(addr, len)
     }
 }
 

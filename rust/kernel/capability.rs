@@ -13,3 +13,11 @@ pub(crate) fn is_sys_admin() -> bool {
     // SAFETY: The function has no preconditions.
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) }
 }
+
+/// Whether the task may use what is reserved for the administrator, in the first user namespace
+/// (`CAP_SYS_RESOURCE`).
+pub(crate) fn has_sys_resource() -> bool {
+    // CAST: one of the smallest numbers.
+    // SAFETY: The function has no preconditions.
+    unsafe { bindings::capable(bindings::CAP_SYS_RESOURCE as c_int) }
+}

@@ -10,7 +10,7 @@ use super::{
     current,
     iomap,
     kiocb,
-    locks::InvalidateExclusive,
+    locks::InvalidateAlone,
     super_block::OnDevice,
     vfs::FileSystemType,
     vm, //
@@ -167,7 +167,7 @@ const MAX_FORGOTTEN: i64 = 256 << 20;
 /// # Context
 ///
 /// Sleeps, but does not wait for whoever uses a page: nobody can say how long that will be.
-pub(crate) fn break_layout<T: FileSystemType>(lock: &InvalidateExclusive<'_, T>) -> Result {
+pub(crate) fn break_layout<T: FileSystemType>(lock: &InvalidateAlone<'_, T>) -> Result {
     let inode = lock.inode();
     let size = i64::try_from(inode.i_size_read()).unwrap_or(i64::MAX);
     let mut start: i64 = 0;

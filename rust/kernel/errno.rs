@@ -38,6 +38,21 @@ pub(crate) fn enametoolong() -> Error {
     new(bindings::ENAMETOOLONG)
 }
 
+/// A directory is not empty (`ENOTEMPTY`).
+pub(crate) fn enotempty() -> Error {
+    new(bindings::ENOTEMPTY)
+}
+
+/// There are as many names as can be counted (`EMLINK`).
+pub(crate) fn emlink() -> Error {
+    new(bindings::EMLINK)
+}
+
+/// This has to go through the page cache (`ENOTBLK`, as iomap has it).
+pub(crate) fn enotblk() -> Error {
+    new(bindings::ENOTBLK)
+}
+
 /// Data do not match their protection information (`EILSEQ`, as the block layer has it).
 pub(crate) fn eilseq() -> Error {
     new(bindings::EILSEQ)

@@ -4,11 +4,19 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
+mod write;
+
+pub(crate) use self::write::{
+    Fallocate,
+    FallocateMode, //
+};
+
 use super::{
     dir::DirContext,
     inode::Inode,
     kiocb,
     ret,
+    truncate::ByteRange,
     vfs::FileSystemType,
     vm, //
 };
@@ -175,6 +183,47 @@ pub(crate) trait Operations: Sized + 'static {
         Err(EINVAL)
     }
 
+    /// Writes to the position that the write has, on; how much, at most, its source says.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return; nothing was written then.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No lock is held; the volume cannot be frozen.
+    fn write_iter(_write: kiocb::Write<'_, Self::FileSystem>) -> Result<usize> {
+        Err(EINVAL)
+    }
+
+    /// Has what was written to `range` before reach the device for good, and what of the inode is
+    /// needed to find it; with `datasync`, not the rest of the inode. Without this method, nothing
+    /// is ever dirty.
+    ///
+    /// # Errors
+    ///
+    /// What `fsync()` shall return; also what has failed since it was last asked.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. `i_rwsem` may be held, by a direct write for `O_SYNC`: it may not be taken.
+    fn fsync(_file: &File<Self::FileSystem>, _range: ByteRange, _datasync: bool) -> Result {
+        Ok(())
+    }
+
+    /// Changes where the file has room, or data.
+    ///
+    /// # Errors
+    ///
+    /// What `fallocate()` shall return.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No lock is held; the volume cannot be frozen.
+    fn fallocate(_file: &File<Self::FileSystem>, _fallocate: &Fallocate) -> Result {
+        Err(EINVAL)
+    }
+
     /// Gives a mapping of the file its operations.
     ///
     /// # Errors
@@ -326,7 +375,22 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
-        // For direct reads.
+        write_iter: if U::HAS_WRITE_ITER {
+            Some(Self::write_iter)
+        } else {
+            None
+        },
+        splice_write: if U::HAS_WRITE_ITER {
+            Some(bindings::iter_file_splice_write)
+        } else {
+            None
+        },
+        fallocate: if U::HAS_FALLOCATE {
+            Some(Self::fallocate)
+        } else {
+            None
+        },
+        // For what is direct.
         iopoll: if U::HAS_READ_ITER {
             Some(bindings::iocb_bio_iopoll)
         } else {
@@ -342,12 +406,21 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
-        // Nothing is ever dirty.
-        fsync: Some(bindings::noop_fsync),
+        fsync: if U::HAS_FSYNC {
+            Some(Self::fsync)
+        } else {
+            Some(bindings::noop_fsync)
+        },
         // Reads of the page cache take what is there without waiting, and a mapping with `MAP_SYNC`
         // is for `mmap_prepare()` to refuse.
         fop_flags: if U::HAS_MMAP_PREPARE {
             bindings::FOP_BUFFER_RASYNC | bindings::FOP_MMAP_SYNC
+        } else {
+            0
+        } | if U::HAS_WRITE_ITER {
+            // Writes to the page cache do not wait if told not to, and direct ones take `i_rwsem`
+            // shared where they can.
+            bindings::FOP_BUFFER_WASYNC | bindings::FOP_DIO_PARALLEL_WRITE
         } else {
             0
         },
@@ -405,6 +478,48 @@ impl<U: Operations> OperationsTable<U> {
     ) -> isize {
         // SAFETY: By the contract of this function.
         ret::ssize_t(U::read_iter(unsafe { kiocb::Read::from_raw(iocb, to) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `iocb` is of an open file of type `U::FileSystem`, `from` a source, and
+    /// both are the caller's alone.
+    unsafe extern "C" fn write_iter(
+        iocb: *mut bindings::kiocb,
+        from: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: By the contract of this function.
+        ret::ssize_t(U::write_iter(unsafe { kiocb::Write::from_raw(iocb, from) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        start: i64,
+        last: i64,
+        datasync: c_int,
+    ) -> c_int {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        let range = ByteRange::from_raw(start, last);
+        ret::int(range.and_then(|range| U::fsync(file, range, datasync != 0)))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `file` is an open file of type `U::FileSystem`.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        pos: i64,
+        len: i64,
+    ) -> c_long {
+        // SAFETY: By the contract of this function.
+        let file = unsafe { File::from_raw(file) };
+        let fallocate = Fallocate::from_raw(mode, pos, len);
+        ret::long(fallocate.and_then(|fallocate| U::fallocate(file, &fallocate)))
     }
 
     /// # Safety

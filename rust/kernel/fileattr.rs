@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the ioctls of `lsattr` and of projects say of a file.
+//! What the ioctls of `lsattr`, `chattr` and of projects say of a file.
 //!
 //! C header: [include/linux/fileattr.h](srctree/include/linux/fileattr.h)
 
@@ -36,5 +36,28 @@ impl FileKattr<'_> {
     pub(crate) fn set_projid(&mut self, projid: u32) {
         // SAFETY: As above.
         unsafe { self.0.as_mut() }.fsx_projid = projid;
+    }
+}
+
+/// What a program wants them to say, checked by the VFS against what they say now.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The flags (`FS_*_FL`).
+    pub(crate) flags: u32,
+    /// The project that the file counts against.
+    pub(crate) projid: u32,
+}
+
+impl Wanted {
+    /// # Safety
+    ///
+    /// `fa` has to be valid.
+    pub(super) unsafe fn from_raw(fa: *const bindings::file_kattr) -> Self {
+        // SAFETY: By the contract of this function.
+        let fa = unsafe { &*fa };
+        Self {
+            flags: fa.flags,
+            projid: fa.fsx_projid,
+        }
     }
 }

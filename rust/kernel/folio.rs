@@ -82,14 +82,19 @@ impl<'a, T: FileSystemType> Locked<'a, T> {
         unsafe { bindings::folio_test_large(self.0.as_ptr()) }
     }
 
+    /// Whether the device does not have what is in it, or did not when it was last asked.
+    pub(crate) fn is_dirty_or_writeback(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::folio_test_dirty_or_writeback(self.0.as_ptr()) }
+    }
+
     /// Removes it from the page cache of a regular file, and has whoever waits for it look again.
     ///
     /// # Errors
     ///
     /// `EIO` if it may not be removed.
     pub(crate) fn remove(self) -> Result<Released<'a>> {
-        // SAFETY: Dirty or under writeback, or neither, it is valid and locked.
-        if unsafe { bindings::folio_test_dirty_or_writeback(self.0.as_ptr()) } {
+        if self.is_dirty_or_writeback() {
             return Err(EIO);
         }
         let mapping = self.inode().i_mapping();

@@ -231,12 +231,40 @@ impl<T: Operations> Reconfigure<'_, T> {
         unsafe { SuperBlock::from_raw(sb) }
     }
 
-    /// Whether the superblock shall no longer be read-only.
+    /// Whether the superblock is read-only, and shall no longer be.
     pub(crate) fn wants_write(&self) -> bool {
         // SAFETY: Valid and not shared by the type invariants.
         let mask = unsafe { (*self.0 .0.as_ptr()).sb_flags_mask };
         // CAST: to a type of at least as many bits.
-        mask as c_ulong & !self.sb_flags() & bindings::SB_RDONLY != 0
+        mask as c_ulong & !self.sb_flags() & bindings::SB_RDONLY != 0 && self.sb().sb_rdonly()
+    }
+
+    /// Whether the superblock shall be read-only from now on, and is not.
+    pub(crate) fn wants_read_only(&self) -> bool {
+        // SAFETY: Valid and not shared by the type invariants.
+        let mask = unsafe { (*self.0 .0.as_ptr()).sb_flags_mask };
+        // CAST: to a type of at least as many bits.
+        mask as c_ulong & self.sb_flags() & bindings::SB_RDONLY != 0 && !self.sb().sb_rdonly()
+    }
+
+    /// Whether the superblock will be read-only even if that is refused, and while files are written
+    /// to: the machine is to be stopped.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.sb_flags() & bindings::SB_FORCE != 0
+    }
+
+    /// Has everything that is dirty written to the device, and `sync_fs()` called.
+    ///
+    /// # Errors
+    ///
+    /// What was not written, and why.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn sync_filesystem(&self) -> Result {
+        // SAFETY: `s_umount` is held exclusively by the type invariants.
+        to_result(unsafe { bindings::sync_filesystem(self.sb().as_ptr()) })
     }
 
     /// Has the VFS ask for access control lists, or not.

@@ -13,58 +13,17 @@
 
 use super::{
     current,
+    iomap::ioend,
     super_block::OnDevice, //
 };
 use crate::bindings;
 use ::kernel::{
     container_of,
-    cpu::{
-        nr_cpu_ids,
-        CpuId, //
-    },
-    prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Relaxed,
-        Release, //
-    },
-    types::Opaque, //
+    prelude::*, //
 };
-use core::ptr::NonNull;
 
 /// The verifier of all reads of a volume.
-///
-/// # Invariants
-///
-/// The workqueue is valid, and nobody else's. There is a queue for each number that a CPU can have;
-/// they stay where they are, and their works are initialised.
-pub(crate) struct Verifier {
-    workqueue: NonNull<bindings::workqueue_struct>,
-    /// Of several CPUs on which reads end, each verifies its own.
-    queues: KVec<Queue>,
-}
-
-// SAFETY: A workqueue may be used, and destroyed, by any thread.
-unsafe impl Send for Verifier {}
-// SAFETY: The queues can be added to by any thread, and else are used by their works only.
-unsafe impl Sync for Verifier {}
-
-/// Reads that a device has finished.
-///
-/// Added to one by one, and taken from all at once, so that a list linked through `io_private` does
-/// without a lock.
-#[repr(C)]
-struct Queue {
-    /// First, so that C's pointer to it is one to all.
-    work: Opaque<bindings::work_struct>,
-    /// The last added, or null. Each is ours alone as long as it is in here.
-    ///
-    /// Not null only from the time that somebody adds to an empty list, and will queue the work,
-    /// until the work takes the list: so whoever queues the work still has a read to wait for, and
-    /// with it a [`Verifier`].
-    last: Atomic<*mut bindings::iomap_ioend>,
-}
+pub(crate) struct Verifier(ioend::Queues);
 
 impl Verifier {
     /// A verifier, if the block device has data whose guard tags can be verified.
@@ -77,30 +36,8 @@ impl Verifier {
         if !unsafe { bindings::bdev_has_integrity_csum(sb.bdev()) } {
             return Ok(None);
         }
-        let cpus = usize::try_from(nr_cpu_ids()).map_err(|_| EINVAL)?;
-        let mut queues = KVec::with_capacity(cpus, GFP_KERNEL)?;
-        for _ in 0..cpus {
-            let queue = Queue {
-                work: Opaque::zeroed(),
-                last: Atomic::new(core::ptr::null_mut()),
-            };
-            queues.push(queue, GFP_KERNEL)?;
-        }
-        for queue in &queues {
-            // INVARIANT: The vector is not added to any more.
-            // SAFETY: The memory is ours alone; `verify` fits the queue that the work is in.
-            unsafe { bindings::init_work(queue.work.get(), Some(verify)) };
-        }
-        // Reads can be what memory reclaim waits for.
-        let flags = bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_PERCPU;
-        // SAFETY: The format takes one string, which `sb` keeps valid.
-        let workqueue = unsafe {
-            bindings::alloc_workqueue_noprof(c"stablefs-read/%s".as_char_ptr(), flags, 0, sb.id())
-        };
-        Ok(Some(Self {
-            workqueue: NonNull::new(workqueue).ok_or(ENOMEM)?,
-            queues,
-        }))
+        let queues = ioend::Queues::new(sb, c"stablefs-read", verify)?;
+        Ok(Some(Self(queues)))
     }
 
     /// Makes an ioend of a bio, to be submitted with [`end_io`] for its end.
@@ -124,14 +61,6 @@ impl Verifier {
     }
 }
 
-impl Drop for Verifier {
-    fn drop(&mut self) {
-        // SAFETY: Valid by the type invariants; waits for the works. None can be queued any more:
-        // see `Queue::last`.
-        unsafe { bindings::destroy_workqueue(self.workqueue.as_ptr()) };
-    }
-}
-
 /// Has a read that the device has finished verified.
 ///
 /// # Safety
@@ -148,45 +77,20 @@ pub(super) unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
     let verifier = unsafe { (*ioend).io_private }.cast::<Verifier>();
     // SAFETY: `attach` put it there, and it lives at least until the ioend is ended.
     let verifier = unsafe { &*verifier };
-    // CAST: to a type of at least as many bits.
-    let cpu = CpuId::current().as_u32() as usize;
-    // SAFETY: By the type invariants there is one for each number that a CPU can have.
-    let queue = unsafe { verifier.queues.get_unchecked(cpu) };
-    let mut last = queue.last.load(Relaxed);
-    loop {
-        // SAFETY: Ours until the list has it.
-        unsafe { (*ioend).io_private = last.cast() };
-        // Release: whoever takes the list sees the link, and what the device wrote.
-        match queue.last.cmpxchg(last, ioend, Release) {
-            Ok(_) => break,
-            Err(other) => last = other,
-        }
-    }
-    if last.is_null() {
-        // CAST: a small number, for the CPU that this runs on.
-        let here = bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int;
-        let workqueue = verifier.workqueue.as_ptr();
-        // SAFETY: Both are valid: the verifier lives until the work has run; see `Queue::last`.
-        unsafe { bindings::queue_work_on(here, workqueue, queue.work.get()) };
-    }
+    // SAFETY: As above.
+    unsafe { verifier.0.add(ioend) };
 }
 
 /// Verifies and ends reads.
 ///
 /// # Safety
 ///
-/// Called by a workqueue only, with the work of a [`Queue`].
+/// Called by the workqueue of a [`Verifier`] only.
 unsafe extern "C" fn verify(work: *mut bindings::work_struct) {
-    // SAFETY: The first part of a queue, by the contract of this function; its verifier waits for
-    // the work before it is dropped.
-    let queue = unsafe { &*work.cast::<Queue>() };
-    // Acquire: see `end_io`.
-    let mut next = queue.last.xchg(core::ptr::null_mut(), Acquire);
-    while let Some(ioend) = NonNull::new(next) {
+    // SAFETY: By the contract of this function.
+    for ioend in unsafe { ioend::take(work) } {
         let ioend = ioend.as_ptr();
-        // SAFETY: Taken off the list, so ours alone.
-        next = unsafe { (*ioend).io_private }.cast();
-        // SAFETY: As above.
+        // SAFETY: Taken off the queue, so ours alone.
         let status = unsafe { (*ioend).io_bio.bi_status };
         // SAFETY: The function has no preconditions.
         let error = unsafe { bindings::blk_status_to_errno(status) };

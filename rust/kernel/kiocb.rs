@@ -6,6 +6,14 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
+mod write;
+
+pub(crate) use self::write::{
+    CheckedWrite,
+    ReadyWrite,
+    Write, //
+};
+
 use super::{
     file::File,
     inode::Inode,

@@ -5,6 +5,15 @@
 //!
 //! C header: [include/linux/fs.h](srctree/include/linux/fs.h)
 
+mod exclusive;
+
+pub(crate) use self::exclusive::{
+    Held,
+    InodeExclusive,
+    InodeLock,
+    InvalidateExclusive, //
+};
+
 use super::{
     inode::Inode,
     vfs::FileSystemType, //
@@ -28,15 +37,16 @@ pub(crate) struct InodeShared<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe
 #[must_use = "the lock is given up when this is dropped"]
 pub(crate) struct InvalidateShared<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe);
 
-/// The `invalidate_lock` of an inode's pages, held exclusively.
+/// The `invalidate_lock` of an inode's pages, held exclusively by one who need not
+/// hold any other lock.
 ///
 /// # Invariants
 ///
 /// Held by this thread, as long as there is a value.
 #[must_use = "the lock is given up when this is dropped"]
-pub(crate) struct InvalidateExclusive<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe);
+pub(crate) struct InvalidateAlone<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe);
 
-impl<T: FileSystemType> InvalidateExclusive<'_, T> {
+impl<T: FileSystemType> InvalidateAlone<'_, T> {
     /// The inode.
     pub(crate) fn inode(&self) -> &Inode<T> {
         self.0
@@ -78,10 +88,10 @@ impl<T: FileSystemType> Inode<T> {
     /// # Context
     ///
     /// Sleeps.
-    pub(crate) fn filemap_invalidate_lock(&self) -> InvalidateExclusive<'_, T> {
+    pub(crate) fn filemap_invalidate_lock(&self) -> InvalidateAlone<'_, T> {
         // SAFETY: The pages are the inode's, valid by the type invariants.
         unsafe { bindings::filemap_invalidate_lock(self.i_mapping()) };
-        InvalidateExclusive(self, NotThreadSafe)
+        InvalidateAlone(self, NotThreadSafe)
     }
 }
 
@@ -99,7 +109,7 @@ impl<T: FileSystemType> Drop for InvalidateShared<'_, T> {
     }
 }
 
-impl<T: FileSystemType> Drop for InvalidateExclusive<'_, T> {
+impl<T: FileSystemType> Drop for InvalidateAlone<'_, T> {
     fn drop(&mut self) {
         // SAFETY: Held by this thread by the type invariants.
         unsafe { bindings::filemap_invalidate_unlock(self.0.i_mapping()) };

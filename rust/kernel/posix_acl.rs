@@ -4,9 +4,17 @@
 //!
 //! C header: [include/linux/posix_acl.h](srctree/include/linux/posix_acl.h)
 
-use super::super_block::OnDevice;
+use super::{
+    inode::Locked,
+    mnt_idmapping::Idmap,
+    super_block::OnDevice,
+    vfs::FileSystemType, //
+};
 use crate::bindings;
-use ::kernel::prelude::*;
+use ::kernel::{
+    error::to_result,
+    prelude::*, //
+};
 use core::{
     mem::ManuallyDrop,
     ptr::NonNull, //
@@ -28,6 +36,14 @@ impl Type {
             Ok(bindings::ACL_TYPE_ACCESS) => Some(Self::Access),
             Ok(bindings::ACL_TYPE_DEFAULT) => Some(Self::Default),
             _ => None,
+        }
+    }
+
+    fn as_raw(self) -> c_int {
+        // CAST: one of the smallest numbers of 16 bits.
+        match self {
+            Self::Access => bindings::ACL_TYPE_ACCESS as c_int,
+            Self::Default => bindings::ACL_TYPE_DEFAULT as c_int,
         }
     }
 }
@@ -108,6 +124,46 @@ impl PosixAcl {
         }
     }
 
+    /// # Safety
+    ///
+    /// `acl` has to be null, or a valid list with a reference that the caller hands over.
+    pub(super) unsafe fn from_raw(acl: *mut bindings::posix_acl) -> Option<Self> {
+        // INVARIANT: By the contract of this function.
+        NonNull::new(acl).map(Self)
+    }
+
+    /// How many entries it has.
+    pub(crate) fn len(&self) -> usize {
+        // CAST: to a type of as many bits or more.
+        // SAFETY: Valid by the type invariants; constant.
+        unsafe { bindings::posix_acl_count(self.0.as_ptr()) as usize }
+    }
+
+    /// Its entries, on a volume: users and groups that it has no numbers for are `u32::MAX`.
+    pub(crate) fn entries<'a>(&'a self, sb: &'a OnDevice) -> impl Iterator<Item = Entry> + 'a {
+        (0..self.len()).filter_map(|n| {
+            // SAFETY: Valid by the type invariants.
+            let entries = unsafe { (*self.0.as_ptr()).a_entries.as_ptr() };
+            // SAFETY: So many entries there are, which do not change in a list that is valid.
+            let entry = unsafe { entries.add(n) };
+            // SAFETY: The superblock is valid, and keeps its user namespace; the entry as above.
+            let id = || unsafe { bindings::posix_acl_entry_id(entry, (*sb.as_ptr()).s_user_ns) };
+            // SAFETY: As above.
+            let (e_tag, permissions) = unsafe { ((*entry).e_tag, (*entry).e_perm) };
+            let tag = match u32::try_from(e_tag) {
+                Ok(bindings::ACL_USER_OBJ) => Tag::UserObj,
+                Ok(bindings::ACL_USER) => Tag::User(id()),
+                Ok(bindings::ACL_GROUP_OBJ) => Tag::GroupObj,
+                Ok(bindings::ACL_GROUP) => Tag::Group(id()),
+                Ok(bindings::ACL_MASK) => Tag::Mask,
+                Ok(bindings::ACL_OTHER) => Tag::Other,
+                // No valid list has another.
+                _ => return None,
+            };
+            Some(Entry { tag, permissions })
+        })
+    }
+
     /// Hands the reference over.
     pub(super) fn into_raw(self) -> *mut bindings::posix_acl {
         ManuallyDrop::new(self).0.as_ptr()
@@ -118,5 +174,52 @@ impl Drop for PosixAcl {
     fn drop(&mut self) {
         // SAFETY: The reference is given back.
         unsafe { bindings::posix_acl_release(self.0.as_ptr()) };
+    }
+}
+
+/// The lists that a new file inherits from its directory.
+pub(crate) struct Initial {
+    /// The one that new files in it get, if it is a directory itself.
+    pub(crate) default: Option<PosixAcl>,
+    /// The one that says who may do what, if its mode does not say it all.
+    pub(crate) access: Option<PosixAcl>,
+}
+
+/// What is to be kept of a list that says who may do what with a file.
+pub(crate) struct Updated<'a> {
+    /// The lower 12 bits of the mode that the file gets.
+    pub(crate) permissions: u16,
+    /// The list, unless the mode says it all.
+    pub(crate) acl: Option<&'a PosixAcl>,
+}
+
+impl<T: FileSystemType> Locked<'_, T> {
+    /// What is to be kept of a list of type [`Access`](Type::Access) that the file is to get.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for what is no possible list.
+    pub(crate) fn posix_acl_update_mode<'a>(
+        self,
+        idmap: Idmap<'_>,
+        acl: &'a PosixAcl,
+    ) -> Result<Updated<'a>> {
+        let (mut mode, mut kept) = (0, acl.0.as_ptr());
+        // SAFETY: All are valid by the type invariants; C sets `kept` to null, or leaves it.
+        to_result(unsafe {
+            bindings::posix_acl_update_mode(idmap.as_ptr(), self.as_ptr(), &mut mode, &mut kept)
+        })?;
+        Ok(Updated {
+            permissions: mode & 0o7777,
+            acl: (!kept.is_null()).then_some(acl),
+        })
+    }
+
+    /// Tells the VFS of a list that the file has now, or that it has none.
+    pub(crate) fn set_cached_acl(self, acl_type: Type, acl: Option<&PosixAcl>) {
+        let acl = acl.map_or(core::ptr::null_mut(), |acl| acl.0.as_ptr());
+        // The cast is to the kernel crate's declaration of the C type, which lacks the fields.
+        // SAFETY: All are valid by the type invariants; C takes a reference of its own.
+        unsafe { bindings::set_cached_acl(self.as_ptr(), acl_type.as_raw(), acl) };
     }
 }

@@ -106,6 +106,12 @@ impl Kstat<'_> {
         };
     }
 
+    /// Tells of `n` sectors of 512 bytes more than the inode says it has.
+    pub(crate) fn add_blocks(&mut self, n: u64) {
+        let stat = self.get();
+        stat.blocks = stat.blocks.saturating_add(n);
+    }
+
     /// Tells when the file was made.
     pub(crate) fn set_btime(&mut self, btime: Time) {
         let stat = self.get();

@@ -16,6 +16,7 @@ use super::{
         self,
         Inode, //
     },
+    jbd2,
     ret,
     vfs::FileSystemType,
     xattr, //
@@ -24,7 +25,10 @@ use crate::bindings;
 use ::kernel::{
     prelude::*,
     seq_file::SeqFile,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        SetOnce, //
+    },
     types::Opaque, //
 };
 use core::{
@@ -245,10 +249,19 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
     }
 
     /// Gives the superblock its data and operations.
-    pub(crate) fn fill(self, params: &Params, data: KBox<T::SuperBlock>) -> Filled<'a, T>
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn fill(self, params: &Params, data: T::SuperBlock) -> Result<Filled<'a, T>>
     where
         T: Operations,
     {
+        let info = Info::<T> {
+            journal: SetOnce::new(),
+            data,
+        };
+        let info = KBox::new(info, GFP_KERNEL)?;
         let sb = self.as_ptr();
         // CAST: to a type of at least as many bits.
         // SAFETY: Valid and not shared, by the type invariants; and so below.
@@ -272,8 +285,8 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         unsafe { (*sb).s_op = &OperationsTable::<T>::TABLE };
         // INVARIANT: From here on the superblock has its data. `kill_sb` takes it back.
         // SAFETY: As above.
-        unsafe { (*sb).s_fs_info = KBox::into_raw(data).cast() };
-        Filled(self)
+        unsafe { (*sb).s_fs_info = KBox::into_raw(info).cast() };
+        Ok(Filled(self))
     }
 }
 
@@ -332,12 +345,20 @@ impl<T: FileSystemType> Deref for Filled<'_, T> {
     }
 }
 
+/// What `s_fs_info` points to.
+struct Info<T: FileSystemType> {
+    /// Ended before the data are dropped.
+    journal: SetOnce<jbd2::Loaded<'static, T::Journal>>,
+    data: T::SuperBlock,
+}
+
 /// The superblock of a volume of type `T`.
 ///
 /// # Invariants
 ///
 /// As [`OnDevice`]; its type is a registered [`FileSystem<T>`](super::vfs::FileSystem), and
-/// `s_fs_info` is a `KBox<T::SuperBlock>` that is dropped after the last inode.
+/// `s_fs_info` is a `KBox<Info<T>>` that is dropped after the last inode, and before the device is
+/// closed.
 #[repr(transparent)]
 pub(crate) struct SuperBlock<T>(OnDevice, PhantomData<T>);
 
@@ -363,10 +384,50 @@ impl<T: FileSystemType> SuperBlock<T> {
 
     /// What the filesystem keeps for the volume.
     pub(crate) fn data(&self) -> &T::SuperBlock {
+        &self.info().data
+    }
+
+    fn info(&self) -> &Info<T> {
         // SAFETY: Valid by the type invariants; the pointer is set before there is a `self`.
-        let data = unsafe { (*self.as_ptr()).s_fs_info };
+        let info = unsafe { (*self.as_ptr()).s_fs_info };
         // SAFETY: A box's contents by the type invariants, not to be changed while shared.
-        unsafe { &*data.cast() }
+        unsafe { &*info.cast() }
+    }
+
+    /// The journal, once there is one.
+    pub(crate) fn journal(&self) -> Option<&jbd2::Loaded<'_, T::Journal>> {
+        self.info().journal.as_ref()
+    }
+
+    /// Keeps the journal, which has to be that of this superblock's device, until the volume is
+    /// unmounted.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` for that of another device; `EBUSY` if there is one.
+    pub(crate) fn set_journal(&self, journal: jbd2::Loaded<'_, T::Journal>) -> Result {
+        if journal.bdev() != self.bdev() {
+            return Err(EXDEV);
+        }
+        // SAFETY: `kill_sb` drops it before it closes the device.
+        let journal = unsafe { journal.into_static() };
+        if self.info().journal.populate(journal) {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
+    }
+
+    /// Keeps the volume from being frozen while something is written that no system call asked for.
+    ///
+    /// # Context
+    ///
+    /// Sleeps as long as the volume is frozen.
+    pub(crate) fn sb_start_intwrite(&self) -> Intwrite<'_> {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::sb_start_intwrite(self.as_ptr()) };
+        // INVARIANT: Started just now.
+        Intwrite(self)
     }
 
     /// The inode of that number: from memory, or a new one to be filled.
@@ -385,6 +446,21 @@ impl<T: FileSystemType> SuperBlock<T> {
         // SAFETY: C returned a reference to an inode of this superblock: new and locked, or
         // unlocked by the thread that filled it, or failed to.
         unsafe { inode::Got::from_raw(inode) }
+    }
+}
+
+/// Something is written that no system call asked for.
+///
+/// # Invariants
+///
+/// This value has called `sb_start_intwrite()`.
+#[must_use = "the volume can be frozen when this is dropped"]
+pub(crate) struct Intwrite<'a>(&'a OnDevice);
+
+impl Drop for Intwrite<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Started by the type invariants.
+        unsafe { bindings::sb_end_intwrite(self.0.as_ptr()) };
     }
 }
 
@@ -417,6 +493,67 @@ pub(crate) trait Operations: FileSystemType {
     /// May sleep, but also in memory reclaim.
     fn evict_inode(_inode: &Inode<Self>) {}
 
+    /// An inode has been changed (`mark_inode_dirty()`): not its data, but what is told of it.
+    ///
+    /// # Context
+    ///
+    /// May sleep. Whoever changed it may hold a folio lock, locks of the inode, and a handle of the
+    /// journal.
+    fn dirty_inode(_inode: &Inode<Self>) {}
+
+    /// Has an inode that was changed written; with `wait`, to the device, and not only to its caches.
+    ///
+    /// # Errors
+    ///
+    /// What `fsync()` shall return, or `sync_filesystem()` ignore.
+    ///
+    /// # Context
+    ///
+    /// May sleep. Not called in memory reclaim.
+    fn write_inode(_inode: &Inode<Self>, _wait: bool) -> Result {
+        Ok(())
+    }
+
+    /// Has all that was changed written; with `wait`, as [`write_inode`](Self::write_inode).
+    ///
+    /// # Errors
+    ///
+    /// What `syncfs()` shall return.
+    ///
+    /// # Context
+    ///
+    /// May sleep. `s_umount` is held.
+    fn sync_fs(_sb: &SuperBlock<Self>, _wait: bool) -> Result {
+        Ok(())
+    }
+
+    /// Makes the volume on the device a whole one, as if it were unmounted: nobody writes to it until
+    /// [`unfreeze_fs`](Self::unfreeze_fs).
+    ///
+    /// # Errors
+    ///
+    /// What `FIFREEZE` shall return; the volume is not frozen then.
+    ///
+    /// # Context
+    ///
+    /// May sleep. `s_umount` is held exclusively.
+    fn freeze_fs(_sb: &SuperBlock<Self>) -> Result {
+        Ok(())
+    }
+
+    /// Has the volume be written again.
+    ///
+    /// # Errors
+    ///
+    /// What `FITHAW` shall return.
+    ///
+    /// # Context
+    ///
+    /// As [`freeze_fs`](Self::freeze_fs).
+    fn unfreeze_fs(_sb: &SuperBlock<Self>) -> Result {
+        Ok(())
+    }
+
     /// Ends a volume that was mounted: no inode of it is left.
     fn put_super(_sb: &SuperBlock<Self>) {}
 
@@ -439,6 +576,31 @@ impl<T: Operations> OperationsTable<T> {
         alloc_inode: Some(inode::alloc_inode::<T>),
         free_inode: Some(inode::free_inode::<T>),
         evict_inode: Some(Self::evict_inode),
+        dirty_inode: if T::HAS_DIRTY_INODE {
+            Some(Self::dirty_inode)
+        } else {
+            None
+        },
+        write_inode: if T::HAS_WRITE_INODE {
+            Some(Self::write_inode)
+        } else {
+            None
+        },
+        sync_fs: if T::HAS_SYNC_FS {
+            Some(Self::sync_fs)
+        } else {
+            None
+        },
+        freeze_fs: if T::HAS_FREEZE_FS {
+            Some(Self::freeze_fs)
+        } else {
+            None
+        },
+        unfreeze_fs: if T::HAS_UNFREEZE_FS {
+            Some(Self::unfreeze_fs)
+        } else {
+            None
+        },
         put_super: if T::HAS_PUT_SUPER {
             Some(Self::put_super)
         } else {
@@ -471,6 +633,58 @@ impl<T: Operations> OperationsTable<T> {
         }
         // SAFETY: As above, and without pages.
         unsafe { bindings::clear_inode(inode) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is one from `alloc_inode::<T>` that the caller has a reference
+    /// on, and that nobody fills.
+    unsafe extern "C" fn dirty_inode(inode: *mut bindings::inode, _flags: c_int) {
+        // SAFETY: By the contract of this function.
+        if let Some(inode) = unsafe { Inode::<T>::from_raw_filled(inode) } {
+            T::dirty_inode(inode);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `inode` is one from `alloc_inode::<T>` that does not go until this
+    /// returns, and that nobody fills; `wbc` is the caller's alone.
+    unsafe extern "C" fn write_inode(
+        inode: *mut bindings::inode,
+        wbc: *mut bindings::writeback_control,
+    ) -> c_int {
+        // SAFETY: By the contract of this function.
+        let Some(inode) = (unsafe { Inode::<T>::from_raw_filled(inode) }) else {
+            return 0;
+        };
+        // SAFETY: By the contract of this function. Who syncs the whole volume waits in `sync_fs`.
+        let wait = unsafe { bindings::wbc_waits_for_inode(wbc) };
+        ret::int(T::write_inode(inode, wait))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `sb` is a superblock of type `T` with a root, and `s_umount` is held.
+    unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
+        // SAFETY: By the contract of this function.
+        ret::int(T::sync_fs(unsafe { SuperBlock::from_raw(sb) }, wait != 0))
+    }
+
+    /// # Safety
+    ///
+    /// As [`sync_fs`](Self::sync_fs).
+    unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> c_int {
+        // SAFETY: By the contract of this function.
+        ret::int(T::freeze_fs(unsafe { SuperBlock::from_raw(sb) }))
+    }
+
+    /// # Safety
+    ///
+    /// As [`sync_fs`](Self::sync_fs).
+    unsafe extern "C" fn unfreeze_fs(sb: *mut bindings::super_block) -> c_int {
+        // SAFETY: By the contract of this function.
+        ret::int(T::unfreeze_fs(unsafe { SuperBlock::from_raw(sb) }))
     }
 
     /// # Safety
@@ -567,7 +781,7 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystemType>(sb: *mut bindings::su
     let data = unsafe { (*sb).s_fs_info };
     if !data.is_null() {
         // SAFETY: `fill` left a box here, which no inode is left to borrow.
-        drop(unsafe { KBox::<T::SuperBlock>::from_raw(data.cast()) });
+        drop(unsafe { KBox::<Info<T>>::from_raw(data.cast()) });
         // SAFETY: Valid as above.
         unsafe { (*sb).s_fs_info = core::ptr::null_mut() };
     }

@@ -10,6 +10,7 @@
 use super::{
     fs_context,
     inode,
+    jbd2,
     ret,
     super_block, //
 };
@@ -39,6 +40,9 @@ pub(crate) trait FileSystemType: Sized + Send + Sync + 'static {
 
     /// What a superblock carries from the time it is filled to its end (`s_fs_info`).
     type SuperBlock: Send + Sync;
+
+    /// Where the blocks of its journal are.
+    type Journal: jbd2::Map;
 
     /// What an inode carries, beside that which C's `struct inode` has.
     ///

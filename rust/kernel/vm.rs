@@ -2,9 +2,17 @@
 
 //! Mappings of files into memory, and faults on them.
 //!
-//! fault → locked (`invalidate_lock` shared), for what does not go through the page cache
+//! fault → locked (`invalidate_lock` shared), for what does not go through the page cache, and for
+//! stores
 //!
 //! C header: [include/linux/mm.h](srctree/include/linux/mm.h)
+
+mod write_fault;
+
+pub(crate) use self::write_fault::{
+    LockedWriteFault,
+    WriteFault, //
+};
 
 use super::{
     dax,
@@ -59,40 +67,50 @@ impl<'a, T: FileSystemType> AreaDesc<'a, T> {
         unsafe { bindings::daxdev_mapping_supported(self.0.as_ptr(), inode.as_ptr(), device) }
     }
 
-    /// Has pages come from the page cache, to be read only.
-    pub(crate) fn set_page_cache(self) {
-        // SAFETY: Valid and not shared by the type invariants; the table is static.
-        unsafe { (*self.0.as_ptr()).vm_ops = &PageCache::TABLE };
-    }
-
-    /// Has `U` bring in what there is no page for yet, in large pages too.
+    /// Has `U` bring in what there is no page for yet, in large pages too, or say what is to be done
+    /// when one is stored to.
     pub(crate) fn set_ops<U: Operations<FileSystem = T>>(self) {
         // SAFETY: Valid and not shared by the type invariants; the table is static.
         unsafe { (*self.0.as_ptr()).vm_ops = &OperationsTable::<U>::TABLE };
-        // SAFETY: As above.
-        unsafe { bindings::vma_desc_set_hugepage(self.0.as_ptr()) };
+        if U::HAS_HUGE_FAULT {
+            // SAFETY: As above.
+            unsafe { bindings::vma_desc_set_hugepage(self.0.as_ptr()) };
+        }
     }
 }
 
-/// Pages of the page cache. No page may ever be written to, as long as no file can be opened for
-/// writing.
-struct PageCache;
-
-impl PageCache {
-    const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        fault: Some(bindings::filemap_fault),
-        map_pages: Some(bindings::filemap_map_pages),
-        ..pin_init::zeroed()
-    };
-}
-
 /// Operations on mappings, as C's `struct vm_operations_struct`.
+#[vtable]
 pub(crate) trait Operations: Sized + 'static {
     /// The filesystem whose files these are.
     type FileSystem: FileSystemType;
 
-    /// Brings in a page of that order.
-    fn huge_fault(fault: Fault<'_, Self::FileSystem>, order: Order) -> FaultResult;
+    /// Brings in a page of that order. Without this method, pages come from the page cache.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. The `mmap_lock`, or the lock of the mapping, is held shared.
+    fn huge_fault(_fault: Fault<'_, Self::FileSystem>, _order: Order) -> FaultResult {
+        FaultResult::SIGBUS
+    }
+
+    /// A page of the page cache is about to be written to. Without this method, it just is.
+    ///
+    /// # Context
+    ///
+    /// As of [`huge_fault`](Self::huge_fault).
+    fn page_mkwrite(_fault: WriteFault<'_, Self::FileSystem>) -> FaultResult {
+        FaultResult::SIGBUS
+    }
+
+    /// A page that did not come from the page cache is about to be written to.
+    ///
+    /// # Context
+    ///
+    /// As of [`huge_fault`](Self::huge_fault).
+    fn pfn_mkwrite(_fault: Fault<'_, Self::FileSystem>) -> FaultResult {
+        FaultResult::SIGBUS
+    }
 }
 
 /// How large a page is: that power of two of the smallest.
@@ -119,7 +137,7 @@ impl FaultResult {
     }
 }
 
-/// An access to a mapping where there is no page.
+/// An access to a mapping where there is no page of the page cache.
 ///
 /// # Invariants
 ///
@@ -176,8 +194,31 @@ struct OperationsTable<U>(PhantomData<U>);
 
 impl<U: Operations> OperationsTable<U> {
     const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        fault: Some(Self::fault),
-        huge_fault: Some(Self::huge_fault),
+        fault: if U::HAS_HUGE_FAULT {
+            Some(Self::fault)
+        } else {
+            Some(bindings::filemap_fault)
+        },
+        huge_fault: if U::HAS_HUGE_FAULT {
+            Some(Self::huge_fault)
+        } else {
+            None
+        },
+        map_pages: if U::HAS_HUGE_FAULT {
+            None
+        } else {
+            Some(bindings::filemap_map_pages)
+        },
+        page_mkwrite: if U::HAS_PAGE_MKWRITE {
+            Some(Self::page_mkwrite)
+        } else {
+            None
+        },
+        pfn_mkwrite: if U::HAS_PFN_MKWRITE {
+            Some(Self::pfn_mkwrite)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -201,5 +242,24 @@ impl<U: Operations> OperationsTable<U> {
         let vmf = unsafe { NonNull::new_unchecked(vmf) };
         // INVARIANT: By the contract of this function; the mapping has the reference.
         U::huge_fault(Fault(vmf, PhantomData), Order(order)).0
+    }
+
+    /// # Safety
+    ///
+    /// Called by mm only: `vmf` is the caller's alone, of a mapping that [`AreaDesc::set_ops::<U>`]
+    /// was used for, and has a page with a reference.
+    unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: By the contract of this function; the mapping has a reference to the file.
+        U::page_mkwrite(unsafe { WriteFault::from_raw(vmf) }).0
+    }
+
+    /// # Safety
+    ///
+    /// As of `fault`.
+    unsafe extern "C" fn pfn_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: Valid by the contract of this function.
+        let vmf = unsafe { NonNull::new_unchecked(vmf) };
+        // INVARIANT: By the contract of this function; the mapping has the reference.
+        U::pfn_mkwrite(Fault(vmf, PhantomData)).0
     }
 }

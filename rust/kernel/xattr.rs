@@ -5,7 +5,12 @@
 //! C header: [include/linux/xattr.h](srctree/include/linux/xattr.h)
 
 use super::{
-    inode::Inode,
+    errno,
+    inode::{
+        Inode,
+        Locked, //
+    },
+    mnt_idmapping::Idmap,
     ret,
     vfs::FileSystemType, //
 };
@@ -76,6 +81,7 @@ impl Buffer<'_> {
 /// Attributes whose names begin with one text, as C's `struct xattr_handler`.
 ///
 /// Without a method to set them, C answers `EOPNOTSUPP` to who tries.
+#[vtable]
 pub(crate) trait Operations: Sized + 'static {
     /// The filesystem whose attributes these are.
     type FileSystem: FileSystemType;
@@ -93,6 +99,43 @@ pub(crate) trait Operations: Sized + 'static {
     ///
     /// The inode's `i_rwsem` may be held or not.
     fn get(inode: &Inode<Self::FileSystem>, name: &CStr, value: &mut Buffer<'_>) -> Result;
+
+    /// Gives the attribute whose name goes on with `name`, which is not empty, another value, or
+    /// removes it if there is none; under the condition that `flags` say.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` and `ENODATA`, as `flags` say; else what the system call shall return.
+    fn set(
+        _idmap: Idmap<'_>,
+        _inode: Locked<'_, Self::FileSystem>,
+        _name: &CStr,
+        _value: Option<&[u8]>,
+        _flags: SetFlags,
+    ) -> Result {
+        Err(errno::eopnotsupp())
+    }
+}
+
+/// The condition under which an attribute is set. A program may give both, so that it is never met.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SetFlags {
+    /// It has to be a new one, else `EEXIST` (`XATTR_CREATE`).
+    pub(crate) create: bool,
+    /// It has to be there already, else `ENODATA` (`XATTR_REPLACE`).
+    pub(crate) replace: bool,
+}
+
+impl SetFlags {
+    /// From C's `XATTR_*`.
+    fn from_raw(flags: c_int) -> Self {
+        // CAST: bits that mean no number.
+        let has = |flag| flags as u32 & flag != 0;
+        Self {
+            create: has(bindings::XATTR_CREATE),
+            replace: has(bindings::XATTR_REPLACE),
+        }
+    }
 }
 
 /// A table of those operations, or what ends a list of them.
@@ -137,6 +180,7 @@ impl<U: Operations> OperationsTable<U> {
     const TABLE: bindings::xattr_handler = bindings::xattr_handler {
         prefix: as_char_ptr_in_const_context(U::PREFIX),
         get: Some(Self::get),
+        set: if U::HAS_SET { Some(Self::set) } else { None },
         ..pin_init::zeroed()
     };
 
@@ -159,5 +203,33 @@ impl<U: Operations> OperationsTable<U> {
         // SAFETY: By the contract of this function.
         let mut value = unsafe { Buffer::from_raw(buffer.cast(), size) };
         ret::len(U::get(inode, name, &mut value).map(|()| value.len()))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `idmap` is that of the mount, `inode` one of type `U::FileSystem` whose
+    /// `i_rwsem` is held exclusively, or that is new, `name` a string, and `value` null or `size`
+    /// bytes that nobody else changes.
+    unsafe extern "C" fn set(
+        _handler: *const bindings::xattr_handler,
+        idmap: *mut bindings::mnt_idmap,
+        _dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        name: *const c_char,
+        value: *const c_void,
+        size: usize,
+        flags: c_int,
+    ) -> c_int {
+        // SAFETY: By the contract of this function.
+        let idmap = unsafe { Idmap::from_raw(idmap) };
+        // SAFETY: By the contract of this function.
+        let inode = unsafe { Locked::new(Inode::from_raw(inode)) };
+        // SAFETY: By the contract of this function.
+        let name = unsafe { CStr::from_char_ptr(name) };
+        let value = (!value.is_null()).then(|| {
+            // SAFETY: By the contract of this function.
+            unsafe { core::slice::from_raw_parts(value.cast(), size) }
+        });
+        ret::int(U::set(idmap, inode, name, value, SetFlags::from_raw(flags)))
     }
 }

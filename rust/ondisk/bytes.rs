@@ -3,6 +3,8 @@
 //! Little-endian fields at fixed places of a structure of fixed length. That a field lies inside
 //! is checked when the code is compiled, so reading one cannot fail.
 
+use core::ops::Range;
+
 /// A value that fields on the disk hold.
 pub(super) trait Field: Sized {
     /// The value `OFFSET` bytes into a structure of `LEN` bytes.
@@ -112,7 +114,7 @@ impl<'a> Writer<'a> {
 }
 
 /// Records of `N` bytes that follow each other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Records<'a, const N: usize>(&'a [u8]);
 
 impl<'a, const N: usize> Records<'a, N> {
@@ -130,6 +132,17 @@ impl<'a, const N: usize> Records<'a, N> {
     /// The record of that number, from 0.
     pub(super) fn get(self, n: usize) -> Option<&'a [u8; N]> {
         chunk(self.0, n.checked_mul(N)?)
+    }
+
+    /// Some of them, if there are those.
+    pub(super) fn slice(self, at: Range<usize>) -> Option<Self> {
+        let (start, end) = (at.start.checked_mul(N)?, at.end.checked_mul(N)?);
+        self.0.get(start..end).map(Self)
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// All of them, in order.
@@ -214,6 +227,10 @@ mod tests {
                 assert_eq!(found, usize::from(before));
             }
         }
+        let records = Records::<2>::new(&bytes, 1, 9).unwrap();
+        assert_eq!(records.slice(2..4).map(Records::bytes), Some(&bytes[5..9]));
+        assert_eq!(records.slice(9..9).map(Records::len), Some(0));
+        assert!(records.slice(8..10).is_none() && records.slice(10..10).is_none());
         assert!(Records::<2>::new(&bytes, 1, 10).is_none());
         assert!(Records::<2>::new(&bytes, usize::MAX, 1).is_none());
     }

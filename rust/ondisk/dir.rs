@@ -7,13 +7,19 @@
 //!
 //! Format: [Documentation/filesystems/ext4/directory.rst](srctree/Documentation/filesystems/ext4/directory.rst).
 
+mod edit;
 mod encode;
+mod split;
 
+pub use edit::LeafMut;
+pub(super) use encode::number;
 pub use encode::{
     encode,
     room,
     NewEntry, //
 };
+pub(super) use split::Cut;
+pub use split::Slot;
 
 use super::{
     bytes::{
@@ -71,6 +77,15 @@ raw_structure! {
     }
 }
 
+/// A block to be changed, and its place in a directory.
+#[derive(Debug)]
+pub struct DirBlock<'a> {
+    /// The place.
+    pub lblk: Lblk,
+    /// The bytes; of a new block they mean nothing.
+    pub bytes: &'a mut [u8],
+}
+
 /// A name in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -97,6 +112,11 @@ impl<'a> Entry<'a> {
         self.ino
     }
 
+    /// Bytes of the shortest entry with the name.
+    fn min_len(&self) -> Option<usize> {
+        min_len(self.name)
+    }
+
     /// What the inode is, where the directory says so.
     pub fn file_type(&self) -> Option<Type> {
         self.file_type
@@ -108,17 +128,39 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A block of names whose checksum is right.
+/// What can be in a block of names of one directory.
 #[derive(Clone, Debug)]
-pub struct Leaf<'a> {
-    /// All of the block but the checksum.
-    bytes: &'a [u8],
+struct Rules {
     block_len: usize,
     dir: Ino,
     lblk: Lblk,
     /// Those that can have a name beside the root.
     inodes: RangeInclusive<u32>,
     has_types: bool,
+}
+
+impl Rules {
+    fn new(volume: &Superblock, dir: &Inode, lblk: Lblk, block_len: usize) -> Self {
+        Self {
+            block_len,
+            dir: dir.ino(),
+            lblk,
+            inodes: volume.first_ino()..=volume.inodes_count(),
+            has_types: volume.features().incompat.contains(Incompat::FILETYPE),
+        }
+    }
+
+    fn can_name(&self, ino: Ino) -> bool {
+        ino == Ino::ROOT || self.inodes.contains(&ino.get())
+    }
+}
+
+/// A block of names whose checksum is right.
+#[derive(Clone, Debug)]
+pub struct Leaf<'a> {
+    /// All of the block but the checksum.
+    bytes: &'a [u8],
+    rules: Rules,
 }
 
 impl<'a> Leaf<'a> {
@@ -140,11 +182,7 @@ impl<'a> Leaf<'a> {
             } else {
                 block.bytes()
             },
-            block_len: block.len(),
-            dir: dir.ino(),
-            lblk,
-            inodes: volume.first_ino()..=volume.inodes_count(),
-            has_types: volume.features().incompat.contains(Incompat::FILETYPE),
+            rules: Rules::new(volume, dir, lblk, block.len()),
         })
     }
 
@@ -153,7 +191,7 @@ impl<'a> Leaf<'a> {
         Entries {
             leaf: self.clone(),
             pos: 0,
-            next: if self.lblk == Lblk(0) {
+            next: if self.rules.lblk == Lblk(0) {
                 Next::Dot
             } else {
                 Next::Name
@@ -180,6 +218,23 @@ impl<'a> Leaf<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether there is no name in it, but for those of the directory itself and of the one above.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](super::Error::Corrupt), of an entry up to the first name.
+    pub fn is_empty(&self) -> Result<bool> {
+        let mut entries = self.entries();
+        while !entries.is_at_end() {
+            let seen = entries.advance()?;
+            let is = seen.is;
+            if entries.check(seen)?.is_some() && is == Next::Name {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -271,7 +326,7 @@ impl<'a> Entries<'a> {
             // Entries leave room for another one, or none.
             return Structure::Directory.corrupt_len("rec_len", rest.len());
         };
-        let len = rec_len(raw.rec_len, self.leaf.block_len);
+        let len = rec_len(raw.rec_len, self.leaf.rules.block_len);
         let left = match rest.len().checked_sub(len) {
             Some(left) if len >= MIN_REC_LEN && len % 4 == 0 => left,
             _ => return Structure::Directory.corrupt("rec_len", raw.rec_len),
@@ -317,19 +372,16 @@ impl<'a> Entries<'a> {
         let Some(ino) = NonZeroU32::new(raw.inode).map(Ino) else {
             return Ok(None);
         };
-        if ino != Ino::ROOT && !self.leaf.inodes.contains(&raw.inode)
-            || seen.is == Next::Dot && ino != self.leaf.dir
-        {
+        if !self.leaf.rules.can_name(ino) || seen.is == Next::Dot && ino != self.leaf.rules.dir {
             return Structure::Directory.corrupt("inode", raw.inode);
         }
         if name.is_empty() {
             return Structure::Directory.corrupt("name_len", raw.name_len);
         }
-        let is_dots = [b".".as_slice(), b".."].contains(&name);
-        if name.iter().any(|byte| [0, b'/'].contains(byte)) || is_dots && expected.is_none() {
+        if expected.is_none() && !is_name(name) {
             return Structure::Directory.corrupt("name", first_bytes(name));
         }
-        let file_type = if self.leaf.has_types {
+        let file_type = if self.leaf.rules.has_types {
             file_type(raw.file_type)?
         } else if raw.file_type == 0 {
             None
@@ -354,6 +406,18 @@ pub(super) fn rec_len(field: u16, block_len: usize) -> usize {
         // The lowest two bits are the highest, and 0 in all blocks that are supported.
         len => len.into(),
     }
+}
+
+/// Bytes of the shortest entry with a name, unless it is too long: at most 264.
+fn min_len(name: &[u8]) -> Option<usize> {
+    let len = HEADER_LEN.checked_add(name.len())?;
+    (name.len() <= NAME_LEN).then_some(len.checked_next_multiple_of(4)?)
+}
+
+/// Whether a file or a directory can have that name.
+fn is_name(name: &[u8]) -> bool {
+    let is_dots = [b".".as_slice(), b".."].contains(&name);
+    !name.is_empty() && !is_dots && name.iter().all(|byte| ![0, b'/'].contains(byte))
 }
 
 /// The beginning of a name as a number, to be reported.

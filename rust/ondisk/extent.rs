@@ -8,8 +8,14 @@
 //!
 //! Format: [Documentation/filesystems/ext4/ifork.rst](srctree/Documentation/filesystems/ext4/ifork.rst).
 
+mod edit;
 mod encode;
 
+pub use edit::{
+    Few,
+    NodeMut,
+    Run, //
+};
 pub use encode::{
     block_max,
     Entries,
@@ -54,6 +60,7 @@ const MAX_WRITTEN: u16 = 1 << 15;
 
 raw_structure! {
     /// The head of a node.
+    #[derive(Debug)]
     struct RawHeader [RECORD] {
         0x0 eh_magic: u16,
         0x2 eh_entries: u16,
@@ -195,6 +202,7 @@ pub enum Node<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Leaf<'a> {
     entries: Records<'a, RECORD>,
+    max: u16,
     lblks: LblkRange,
 }
 
@@ -207,6 +215,7 @@ pub struct Leaf<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Inner<'a> {
     entries: Records<'a, RECORD>,
+    max: u16,
     depth: u16,
     lblks: LblkRange,
 }
@@ -279,6 +288,22 @@ impl<'a> Node<'a> {
             Self::Inner(inner) => inner.depth,
         }
     }
+
+    /// How many entries there is room for.
+    pub fn max(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.max.into(),
+            Self::Inner(inner) => inner.max.into(),
+        }
+    }
+
+    /// The entries.
+    pub fn run(&self) -> Run<'a> {
+        match self {
+            Self::Leaf(leaf) => Run::new(leaf.entries, true),
+            Self::Inner(inner) => Run::new(inner.entries, false),
+        }
+    }
 }
 
 impl<'a> Leaf<'a> {
@@ -287,12 +312,19 @@ impl<'a> Leaf<'a> {
         self.entries.iter().filter_map(Extent::from_record)
     }
 
+    /// The extent of that number, from 0.
+    pub fn get(&self, n: usize) -> Option<Extent> {
+        Extent::from_record(self.entries.get(n)?)
+    }
+
+    /// How many extents begin with a block of the file or before it.
+    pub fn position(&self, lblk: Lblk) -> usize {
+        position(self.entries, lblk)
+    }
+
     fn lookup(&self, lblk: Lblk) -> Lookup {
-        let after = self
-            .entries
-            .partition_point(|entry| first_lblk(entry) <= lblk);
-        let before = after.checked_sub(1).and_then(|n| self.entries.get(n));
-        let before = before.and_then(Extent::from_record);
+        let after = self.position(lblk);
+        let before = after.checked_sub(1).and_then(|n| self.get(n));
         match before {
             Some(extent) if extent.lblks.contains(lblk) => Lookup::Extent(extent),
             _ => Lookup::Hole(LblkRange {
@@ -307,14 +339,17 @@ impl<'a> Inner<'a> {
     /// The nodes below, in order.
     pub fn children(&self) -> impl Iterator<Item = Child> + 'a {
         let this = *self;
-        (0..self.entries.len()).filter_map(move |n| this.child(n))
+        (0..self.entries.len()).filter_map(move |n| this.get(n))
+    }
+
+    /// How many nodes below begin with a block of the file or before it.
+    pub fn position(&self, lblk: Lblk) -> usize {
+        position(self.entries, lblk)
     }
 
     fn lookup(&self, lblk: Lblk) -> Lookup {
-        let after = self
-            .entries
-            .partition_point(|entry| first_lblk(entry) <= lblk);
-        match after.checked_sub(1).and_then(|n| self.child(n)) {
+        let after = self.position(lblk);
+        match after.checked_sub(1).and_then(|n| self.get(n)) {
             Some(child) => Lookup::Child(child),
             None => Lookup::Hole(LblkRange {
                 start: self.lblks.start,
@@ -323,7 +358,8 @@ impl<'a> Inner<'a> {
         }
     }
 
-    fn child(&self, n: usize) -> Option<Child> {
+    /// The node below of that number, from 0.
+    pub fn get(&self, n: usize) -> Option<Child> {
         let entry = self.entries.get(n)?;
         let next = self.entries.get(n.checked_add(1)?);
         Some(Child {
@@ -376,7 +412,11 @@ impl RawHeader {
         };
         if self.eh_depth == 0 {
             check_extents(volume, entries, lblks, first)?;
-            Ok(Node::Leaf(Leaf { entries, lblks }))
+            Ok(Node::Leaf(Leaf {
+                entries,
+                max: self.eh_max,
+                lblks,
+            }))
         } else {
             if entries.len() == 0 {
                 return Structure::ExtentNode.corrupt("eh_entries", self.eh_entries);
@@ -384,6 +424,7 @@ impl RawHeader {
             check_indexes(volume, entries, lblks, first)?;
             Ok(Node::Inner(Inner {
                 entries,
+                max: self.eh_max,
                 depth: self.eh_depth,
                 lblks,
             }))
@@ -475,6 +516,11 @@ impl RawIndex {
 /// Where an entry of any node begins, as `ee_block` and `ei_block` are in one place.
 fn first_lblk(record: &[u8; RECORD]) -> Lblk {
     Lblk(RawIndex::new(record).ei_block)
+}
+
+/// How many entries begin with a block or before it, of those of a node, which are in order.
+fn position(entries: Records<'_, RECORD>, lblk: Lblk) -> usize {
+    entries.partition_point(|entry| first_lblk(entry) <= lblk)
 }
 
 fn wide(lo: u32, hi: u16) -> Pblk {

@@ -28,6 +28,7 @@ use super::{
     Pblk,
     PblkRange,
     Result,
+    RoCompat,
     Structure,
     Superblock, //
 };
@@ -174,14 +175,13 @@ impl Descriptor {
     /// The blocks with the inodes of the group that have been in use.
     pub fn inode_table_used(&self, volume: &Superblock) -> PblkRange {
         let table = self.inode_table;
-        let used = volume
-            .inodes_per_group()
-            .get()
-            .saturating_sub(self.itable_unused);
-        let end = used.checked_sub(1).map_or(table.start, |last| {
-            let last = volume.in_block(table.start, last.into(), volume.inode_size());
-            last.pblk.checked_add(Blocks(1)).unwrap_or(table.end)
-        });
+        let end = self
+            .inodes_used(volume)
+            .checked_sub(1)
+            .map_or(table.start, |last| {
+                let last = volume.in_block(table.start, last.into(), volume.inode_size());
+                last.pblk.checked_add(Blocks(1)).unwrap_or(table.end)
+            });
         PblkRange {
             start: table.start,
             end: end.min(table.end),
@@ -208,13 +208,18 @@ impl Descriptor {
         self.itable_unused
     }
 
+    /// How many inodes of the group, from the first on, have been in use.
+    pub fn inodes_used(&self, volume: &Superblock) -> u32 {
+        if self.flags.contains(Flags::INODE_UNINIT) {
+            return 0;
+        }
+        let inodes = volume.inodes_per_group().get();
+        inodes.saturating_sub(self.itable_unused)
+    }
+
     /// Whether an inode of the group was never used, so that nothing can be said of its bytes.
     pub fn is_never_used(&self, volume: &Superblock, ino: Ino) -> bool {
-        let used = volume
-            .inodes_per_group()
-            .get()
-            .saturating_sub(self.itable_unused);
-        self.flags.contains(Flags::INODE_UNINIT) || volume.index_in_group(ino) >= used
+        volume.index_in_group(ino) >= self.inodes_used(volume)
     }
 
     /// What is not yet written.
@@ -224,8 +229,7 @@ impl Descriptor {
 
     /// Where an inode is, if it is of this group.
     pub fn inode_place(&self, volume: &Superblock, ino: Ino) -> Option<InBlock> {
-        let index = volume.index_in_group(ino);
-        let place = volume.in_block(self.inode_table.start, index.into(), volume.inode_size());
+        let place = volume.inode_place(self.inode_table.start, ino);
         (volume.group_of(ino) == self.group).then_some(place)
     }
 
@@ -315,6 +319,10 @@ impl RawDescriptor {
         }
 
         let inodes = volume.inodes_per_group().get();
+        // Otherwise the groups are written, whatever the fields say.
+        let features = volume.features().ro_compat;
+        let may_be_unwritten =
+            features.contains(RoCompat::METADATA_CSUM) || features.contains(RoCompat::GDT_CSUM);
         let full_csum = volume.desc_size() > MIN_DESC_SIZE;
         Ok(Descriptor {
             group,
@@ -336,12 +344,20 @@ impl RawDescriptor {
                 [self.bg_used_dirs_count_lo, self.bg_used_dirs_count_hi],
                 inodes,
             )?,
-            itable_unused: count(
-                "bg_itable_unused",
-                [self.bg_itable_unused_lo, self.bg_itable_unused_hi],
-                inodes,
-            )?,
-            flags: Flags(self.bg_flags),
+            itable_unused: if may_be_unwritten {
+                count(
+                    "bg_itable_unused",
+                    [self.bg_itable_unused_lo, self.bg_itable_unused_hi],
+                    inodes,
+                )?
+            } else {
+                0
+            },
+            flags: if may_be_unwritten {
+                Flags(self.bg_flags)
+            } else {
+                Flags(0)
+            },
             block_bitmap_csum: stored(
                 full_csum,
                 [self.bg_block_bitmap_csum_lo, self.bg_block_bitmap_csum_hi],

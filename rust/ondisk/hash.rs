@@ -31,6 +31,14 @@ impl Version {
             _ => None,
         }
     }
+
+    fn to_disk(self) -> u8 {
+        match self {
+            Self::Legacy => 0,
+            Self::HalfMd4 => 1,
+            Self::Tea => 2,
+        }
+    }
 }
 
 /// How bytes of a name from 0x80 on enter its hash: as C's `char` on the machine that made the
@@ -87,6 +95,11 @@ impl Hasher {
             chars,
             seed: if seed == [0; 4] { DEFAULT_SEED } else { seed },
         }
+    }
+
+    /// The number of its kind in the root of a directory's tree.
+    pub(super) fn hash_version(&self) -> u8 {
+        self.version.to_disk()
     }
 
     /// The hash of a name.

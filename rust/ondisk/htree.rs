@@ -14,6 +14,21 @@
 //!
 //! Format: [Documentation/filesystems/ext4/directory.rst](srctree/Documentation/filesystems/ext4/directory.rst).
 
+mod insert;
+mod layout;
+mod node;
+
+pub use insert::{
+    index,
+    Growth,
+    Path, //
+};
+pub use layout::{
+    Cost,
+    Layout, //
+};
+pub use node::set_parent;
+
 use super::{
     bytes::{
         chunk,
@@ -60,10 +75,12 @@ raw_structure! {
         0x00 dot_inode: u32,
         0x04 dot_rec_len: u16,
         0x06 dot_name_len: u8,
+        0x07 dot_file_type: u8,
         0x08 dot_name: [u8; 4],
         0x0c dotdot_inode: u32,
         0x10 dotdot_rec_len: u16,
         0x12 dotdot_name_len: u8,
+        0x13 dotdot_file_type: u8,
         0x14 dotdot_name: [u8; 4],
         0x18 reserved_zero: u32,
         0x1c hash_version: u8,

@@ -7,6 +7,8 @@
 
 mod encode;
 
+pub use encode::make_room;
+
 use super::{
     bytes::{
         chunk,
@@ -35,6 +37,8 @@ use super::{
 const GOOD_OLD_LEN: usize = 128;
 /// Bytes of an inode that have a meaning, where there is room for them.
 const KNOWN: usize = 160;
+/// Bytes of the newer fields of which the meaning is known: `i_extra_isize` of a new inode.
+pub const EXTRA_ISIZE: u16 = 32;
 /// Where `i_checksum_lo` stands, and where it ends.
 const CHECKSUM_LO: (usize, usize) = (0x7c, 0x7e);
 /// Where `i_checksum_hi` stands, and where it ends.
@@ -120,6 +124,10 @@ impl Type {
 pub struct Flags(u32);
 
 impl Flags {
+    /// To be overwritten when it is deleted.
+    const SECRM: Self = Self(0x1);
+    /// To be kept when it is deleted.
+    const UNRM: Self = Self(0x2);
     /// Contents are compressed.
     pub const COMPR: Self = Self(0x4);
     /// Every write is synchronous.
@@ -132,14 +140,20 @@ impl Flags {
     pub const NODUMP: Self = Self(0x40);
     /// The time of access is not kept.
     pub const NOATIME: Self = Self(0x80);
+    /// Contents are not to be compressed.
+    const NOCOMPR: Self = Self(0x400);
     /// Contents are encrypted.
     pub const ENCRYPT: Self = Self(0x800);
     /// A directory whose names are found by their hashes.
     pub const INDEX: Self = Self(0x1000);
     /// Data go through the journal.
     pub const JOURNAL_DATA: Self = Self(0x4000);
+    /// The end of the file is not to share a block.
+    const NOTAIL: Self = Self(0x8000);
     /// Every change of the directory is synchronous.
     pub const DIRSYNC: Self = Self(0x1_0000);
+    /// Directories in it have nothing to do with each other.
+    pub const TOPDIR: Self = Self(0x2_0000);
     /// `i_blocks_lo` counts blocks of the volume.
     pub const HUGE_FILE: Self = Self(0x4_0000);
     /// The file's blocks are mapped by extents.
@@ -190,6 +204,35 @@ impl Flags {
     #[must_use]
     pub const fn without(self, flags: Self) -> Self {
         Self(self.0 & !flags.0)
+    }
+
+    /// Those that a new file of that type gets in a directory with these.
+    #[must_use]
+    pub const fn inherited(self, file_type: Type) -> Self {
+        const ALL: Flags = Flags::SECRM
+            .with(Flags::UNRM)
+            .with(Flags::COMPR)
+            .with(Flags::SYNC)
+            .with(Flags::NODUMP)
+            .with(Flags::NOATIME)
+            .with(Flags::NOCOMPR)
+            .with(Flags::JOURNAL_DATA)
+            .with(Flags::NOTAIL)
+            .with(Flags::DIRSYNC)
+            .with(Flags::PROJINHERIT)
+            .with(Flags::DAX);
+
+        let mask = match file_type {
+            Type::Directory => ALL,
+            Type::Regular => ALL.without(Flags::DIRSYNC).without(Flags::PROJINHERIT),
+            _ => Flags::NODUMP.with(Flags::NOATIME),
+        };
+        Self(self.0 & mask.0)
+    }
+
+    /// Whether none is set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Whether any of `flags` is set.

@@ -162,6 +162,11 @@ impl Superblock {
             .is_some_and(|end| self.holds(PblkRange { start: pblk, end }))
     }
 
+    /// Where an inode is, if the inode table of its group begins with block `table`.
+    pub fn inode_place(&self, table: Pblk, ino: Ino) -> InBlock {
+        self.in_block(table, self.index_in_group(ino).into(), self.inode_size())
+    }
+
     /// Where element `n` is of a table that begins with block `start`, when its elements fill
     /// blocks without rest.
     pub(super) fn in_block(&self, start: Pblk, n: u64, element: u16) -> InBlock {

@@ -82,5 +82,6 @@ pub use units::{
 };
 pub use update::{
     ErrorRecord,
+    Free,
     Update, //
 };

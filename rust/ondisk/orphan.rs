@@ -13,6 +13,7 @@ use super::{
     },
     Block,
     Crc32c,
+    Ino,
     Pblk,
     Result,
     Structure, //
@@ -22,6 +23,13 @@ use super::{
 const MAGIC: u32 = 0x0b10_ca04;
 /// Bytes of the end of a block: the magic number, and a checksum.
 const TAIL: usize = 8;
+
+/// Bytes of an entry.
+const ENTRY: usize = 4;
+
+/// Where an orphan is, or can be, in a block: its place among the others, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(usize);
 
 /// A block of the orphan file.
 #[derive(Clone, Copy, Debug)]
@@ -55,4 +63,50 @@ impl<'a> OrphanBlock<'a> {
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|byte| *byte == 0)
     }
+
+    /// The numbers in it, as they are: whether the volume has such inodes is for
+    /// [`Superblock::ino`](super::Superblock::ino) to say.
+    pub fn numbers(&self) -> impl Iterator<Item = (Slot, u32)> + 'a {
+        self.entries().filter(|(_, number)| *number != 0)
+    }
+
+    /// The first place without one.
+    pub fn vacant(&self) -> Option<Slot> {
+        self.entries()
+            .find(|(_, number)| *number == 0)
+            .map(|(slot, _)| slot)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Slot, u32)> + 'a {
+        self.0
+            .chunks_exact(ENTRY)
+            .filter_map(|entry| entry.first_chunk())
+            .map(|entry| u32::from_le_bytes(*entry))
+            .enumerate()
+            .map(|(n, number)| (Slot(n), number))
+    }
+}
+
+/// Puts an inode at a place of block `pblk`, of the orphan file whose inode has the `seed`, or takes
+/// the one that is there away. The bytes are those of a block that was [parsed](OrphanBlock::parse);
+/// if they have no such place, they stay.
+pub fn set<C: Crc32c>(
+    seed: Seed,
+    pblk: Pblk,
+    slot: Slot,
+    ino: Option<Ino>,
+    bytes: &mut [u8],
+) -> Option<()> {
+    let (entries, tail) = bytes.split_at_mut_checked(bytes.len().checked_sub(TAIL)?)?;
+    let pos = slot.0.checked_mul(ENTRY)?;
+    let entry: &mut [u8; ENTRY] = entries.get_mut(pos..)?.first_chunk_mut()?;
+    *entry = ino.map_or(0, Ino::get).to_le_bytes();
+    if let Some(checksum) = seed
+        .with::<C>(&pblk.0.to_le_bytes())
+        .compute::<C>(&[entries])
+    {
+        let field: &mut [u8; 4] = tail.last_chunk_mut()?;
+        *field = checksum.to_le_bytes();
+    }
+    Some(())
 }

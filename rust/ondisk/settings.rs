@@ -52,6 +52,7 @@ raw_structure! {
         0x154 s_r_blocks_count_hi: u32,
         0x158 s_free_blocks_count_hi: u32,
         0x160 s_flags: u32,
+        0x174 s_log_groups_per_flex: u8,
         0x248 s_overhead_clusters: u32,
         0x24c s_backup_bgs_0: u32,
         0x250 s_backup_bgs_1: u32,
@@ -111,6 +112,7 @@ pub struct Settings {
     def_hash_version: Option<hash::Version>,
     default_mount_options: DefaultMountOptions,
     backup_groups: [u32; 2],
+    groups_per_flex: NonZeroU32,
 }
 
 impl Settings {
@@ -206,6 +208,12 @@ impl Settings {
         self.default_mount_options
     }
 
+    /// Groups whose bitmaps and inode tables lie together, in the first of them: a power of two,
+    /// and 1 without `flex_bg`.
+    pub fn groups_per_flex(&self) -> NonZeroU32 {
+        self.groups_per_flex
+    }
+
     /// The groups that have copies of the superblock with [`Compat::SPARSE_SUPER2`]; 0 for none.
     pub(super) fn backup_groups(&self) -> [u32; 2] {
         self.backup_groups
@@ -278,7 +286,17 @@ impl RawSettings {
             def_hash_version: hash::Version::from_disk(self.s_def_hash_version),
             default_mount_options: DefaultMountOptions(self.s_default_mount_opts),
             backup_groups: [self.s_backup_bgs_0, self.s_backup_bgs_1],
+            groups_per_flex: self.groups_per_flex(features),
         })
+    }
+
+    /// A power that is no number of groups is as if there were no `flex_bg`, as with ext4.
+    fn groups_per_flex(&self, features: Features) -> NonZeroU32 {
+        let log = u32::from(self.s_log_groups_per_flex);
+        let groups = 1_u32.checked_shl(log).and_then(NonZeroU32::new);
+        groups
+            .filter(|_| features.incompat.contains(Incompat::FLEX_BG))
+            .unwrap_or(NonZeroU32::MIN)
     }
 }
 

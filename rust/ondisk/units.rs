@@ -80,6 +80,17 @@ impl LblkRange {
     pub fn contains(self, lblk: Lblk) -> bool {
         self.start <= lblk && lblk < self.end
     }
+
+    /// How many.
+    pub fn len(self) -> Blocks {
+        // OVERFLOW: 0 if the end comes before the start.
+        Blocks(self.end.0.saturating_sub(self.start.0).into())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.end <= self.start
+    }
 }
 
 /// The number of an inode, from 1. Whether a volume has it is for
@@ -124,6 +135,8 @@ pub struct BlockSize(NonZeroU32);
 impl BlockSize {
     /// The largest `s_log_block_size` that is supported.
     pub(super) const MAX_LOG: u32 = 2;
+    /// Bytes of the largest block.
+    pub(super) const MAX_LEN: usize = 1024 << Self::MAX_LOG;
 
     /// From the form it has in the superblock, 2^(10 + `log`) bytes.
     pub(super) fn from_log(log: u32) -> Option<Self> {

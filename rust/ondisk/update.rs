@@ -14,6 +14,7 @@ use super::{
     superblock::CHECKSUMMED,
     Crc32c,
     Incompat,
+    Ino,
     Result,
     RoCompat,
     State,
@@ -26,12 +27,16 @@ const MAX_TIME: u64 = (1 << 40) - 1;
 raw_structure! {
     /// The fields that change, with their C names.
     struct RawUpdate [Superblock::LEN] {
+        0x00c s_free_blocks_count_lo: u32,
+        0x010 s_free_inodes_count: u32,
         0x02c s_mtime: u32,
         0x030 s_wtime: u32,
         0x034 s_mnt_count: u16,
         0x03a s_state: u16,
         0x060 s_feature_incompat: u32,
         0x064 s_feature_ro_compat: u32,
+        0x0e8 s_last_orphan: u32,
+        0x158 s_free_blocks_count_hi: u32,
         0x194 error_record: [u8; ErrorRecord::LEN],
         0x274 s_wtime_hi: u8,
         0x275 s_mtime_hi: u8,
@@ -53,6 +58,15 @@ impl ErrorRecord {
     }
 }
 
+/// What the groups say together: see [`Settings::free_clusters`](super::Settings::free_clusters).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Clusters that are free.
+    pub clusters: u64,
+    /// Inodes that are free.
+    pub inodes: u32,
+}
+
 /// Changes of a superblock; the default is none, and all of them go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Update {
@@ -62,6 +76,10 @@ pub struct Update {
     pub needs_recovery: Option<bool>,
     /// Whether the orphan file may name inodes.
     pub orphan_present: Option<bool>,
+    /// The first of the list of orphans, or that there is none.
+    pub last_orphan: Option<Option<Ino>>,
+    /// How many clusters and inodes are free.
+    pub free: Option<Free>,
     /// Says that a driver has met an error; only `e2fsck` takes that back.
     pub error: bool,
     /// Puts a record of errors back. A driver writes it beside the journal, so the replay of an
@@ -97,14 +115,13 @@ impl Update {
     ///
     /// Those of [`Superblock::parse`].
     pub fn apply<C: Crc32c>(&self, bytes: &mut [u8; Superblock::LEN]) -> Result<Superblock> {
-        let checksum = Superblock::parse::<C>(bytes)?
-            .features()
-            .ro_compat
-            .contains(RoCompat::METADATA_CSUM);
+        let features = Superblock::parse::<C>(bytes)?.features();
+        let checksum = features.ro_compat.contains(RoCompat::METADATA_CSUM);
+        let is_wide = features.incompat.contains(Incompat::BIT64);
 
         let mut changed = *bytes;
         let mut raw = RawUpdate::new(bytes);
-        self.change(&mut raw);
+        self.change(&mut raw, is_wide);
         raw.put(&mut changed);
         if checksum {
             let (covered, _) = changed.split_at(CHECKSUMMED);
@@ -116,7 +133,7 @@ impl Update {
         Ok(superblock)
     }
 
-    fn change(&self, raw: &mut RawUpdate) {
+    fn change(&self, raw: &mut RawUpdate, is_wide: bool) {
         if let Some(needs_recovery) = self.needs_recovery {
             let flag = Incompat::RECOVER.bits();
             raw.s_feature_incompat = with_flag(raw.s_feature_incompat, flag, needs_recovery);
@@ -124,6 +141,18 @@ impl Update {
         if let Some(orphan_present) = self.orphan_present {
             let flag = RoCompat::ORPHAN_PRESENT.bits();
             raw.s_feature_ro_compat = with_flag(raw.s_feature_ro_compat, flag, orphan_present);
+        }
+        if let Some(ino) = self.last_orphan {
+            raw.s_last_orphan = ino.map_or(0, Ino::get);
+        }
+        if let Some(free) = self.free {
+            let [b0, b1, b2, b3, b4, b5, b6, b7] = free.clusters.to_le_bytes();
+            raw.s_free_blocks_count_lo = u32::from_le_bytes([b0, b1, b2, b3]);
+            // Elsewhere the field has no meaning.
+            if is_wide {
+                raw.s_free_blocks_count_hi = u32::from_le_bytes([b4, b5, b6, b7]);
+            }
+            raw.s_free_inodes_count = free.inodes;
         }
         if self.error {
             raw.s_state |= State::ERROR.bits();

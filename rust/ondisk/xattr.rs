@@ -10,7 +10,10 @@ mod encode;
 
 pub use encode::{
     encode_in_block,
-    encode_in_inode, //
+    encode_in_inode,
+    inodes,
+    set_inodes,
+    sort, //
 };
 
 use super::{

@@ -2,6 +2,7 @@
 
 //! Block devices that a case makes for itself, gone when dropped.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::time::Duration;
@@ -16,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A loop device over a sparse file.
 pub struct Loop {
     path: PathBuf,
-    _file: Scratch,
+    file: Scratch,
 }
 
 impl Loop {
@@ -25,8 +26,15 @@ impl Loop {
     /// # Errors
     /// losetup(8) fails.
     pub fn new(len: u64, sector: u32) -> Result<Self> {
+        Self::over(Scratch::file(len)?, sector)
+    }
+
+    /// One over `file`, which goes with it, with sectors of `sector` bytes.
+    ///
+    /// # Errors
+    /// losetup(8) fails.
+    pub fn over(file: Scratch, sector: u32) -> Result<Self> {
         modprobe("loop");
-        let file = Scratch::file(len)?;
         let said = succeed(
             Command::new("losetup")
                 .args(["--find", "--show", "--sector-size", &sector.to_string()])
@@ -40,8 +48,13 @@ impl Loop {
             .with_context(|| format!("losetup: {said}"))?;
         Ok(Self {
             path: path.into(),
-            _file: file,
+            file,
         })
+    }
+
+    /// The file that it is over.
+    pub fn file(&self) -> &Path {
+        self.file.path()
     }
 
     /// Its node.
@@ -147,6 +160,52 @@ impl Losing {
         // Never up for a second, then down for as long as anybody will wait.
         self.dm
             .replace(&format!("0 {sectors} flakey {dev} 0 0 86400 1 drop_writes"))
+    }
+}
+
+/// A device of which all that is written goes to a log as well: see `Documentation/admin-guide/device-mapper/`, page
+/// `log-writes`.
+pub struct Logging {
+    dm: Dm,
+    log: Loop,
+}
+
+impl Logging {
+    /// One that stands for the first `sectors` sectors of `dev`, with a log of at most `most` bytes.
+    ///
+    /// # Errors
+    /// dmsetup(8) or losetup(8) fails.
+    pub fn new(dev: &Path, sectors: u64, most: u64) -> Result<Self> {
+        modprobe("dm-log-writes");
+        let log = Loop::new(most, 512)?;
+        let (dev, node) = (dev.display(), log.path().display());
+        let dm = Dm::new(&format!("0 {sectors} log-writes {dev} {node}"))?;
+        Ok(Self { dm, log })
+    }
+
+    /// Its node.
+    pub fn path(&self) -> &Path {
+        self.dm.path()
+    }
+
+    /// Puts `mark`, a word, into the log, behind all that was flushed before.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn mark(&self, mark: &str) -> Result<()> {
+        let mut message = dmsetup();
+        message.args(["message", &self.dm.name, "0", "mark", mark]);
+        succeed(&mut message, LIMIT).map(drop)
+    }
+
+    /// Removes the device, and gives the log.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn end(self) -> Result<Vec<u8>> {
+        drop(self.dm);
+        let path = self.log.file();
+        fs::read(path).with_context(|| path.display().to_string())
     }
 }
 

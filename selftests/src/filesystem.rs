@@ -33,11 +33,6 @@ pub enum Fstyp {
 impl Fstyp {
     const ALL: [Self; 4] = [Self::Stablefs, Self::Ext4, Self::Xfs, Self::Btrfs];
 
-    /// Whether volumes can be mounted to be written to.
-    pub fn writes(self) -> bool {
-        self != Self::Stablefs
-    }
-
     /// Makes a new volume that fills `dev`.
     ///
     /// # Errors

@@ -27,7 +27,15 @@ impl SharedMapping {
     /// # Errors
     /// `len` is 0, or the file cannot be mapped.
     pub fn new(file: &File, len: usize) -> Result<Self> {
-        Self::map(file, 0, len, ProtFlags::READ | ProtFlags::WRITE)
+        Self::from(file, 0, len)
+    }
+
+    /// Maps `len` bytes of `file` from `pos` on, a multiple of the page size.
+    ///
+    /// # Errors
+    /// `len` is 0, or the file cannot be mapped.
+    pub fn from(file: &File, pos: u64, len: usize) -> Result<Self> {
+        Self::map(file, pos, len, ProtFlags::READ | ProtFlags::WRITE)
     }
 
     fn map(file: &File, pos: u64, len: usize, prot: ProtFlags) -> Result<Self> {

@@ -38,12 +38,14 @@ impl Case {
     }
 }
 
-/// What the runner says, in `FSTYP` (default stablefs), `SEED`, `TEST_DEV` and `TEST_DIR`.
+/// What the runner says, in `FSTYP` (default stablefs), `SEED`, `LONGER`, `TEST_DEV` and `TEST_DIR`.
 pub struct Env {
     /// Filesystem under test.
     pub fstyp: Fstyp,
     /// For everything that is random.
     pub seed: u64,
+    /// How many times as many random operations as usual are tried.
+    pub longer: u64,
     dev: Option<PathBuf>,
     dir: Option<PathBuf>,
 }
@@ -56,6 +58,10 @@ impl Env {
                 .parse()
                 .context("FSTYP")?,
             seed: seed::from_env()?,
+            longer: match env::var("LONGER") {
+                Ok(text) => text.parse().context("LONGER")?,
+                Err(_) => 1,
+            },
             dev: env::var_os("TEST_DEV").map(PathBuf::from),
             dir: env::var_os("TEST_DIR").map(PathBuf::from),
         })

@@ -38,6 +38,16 @@ impl Scratch {
         Ok(Self { path })
     }
 
+    /// A new file that holds `bytes`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn holding(bytes: &[u8]) -> Result<Self> {
+        let path = new_path();
+        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        Ok(Self { path })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

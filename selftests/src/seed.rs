@@ -63,6 +63,25 @@ impl Bytes {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+
+    /// A number below `bound`, 0 if that is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        match bound {
+            0 => 0,
+            _ => self.word() % bound,
+        }
+    }
+
+    /// True one time in `n`.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of `items`; none if there are none.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
+        let index = self.below(items.len() as u64);
+        items.get(usize::try_from(index).ok()?)
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +99,18 @@ mod tests {
         assert_ne!(first, Bytes::new(7, 2).take(32));
         assert_ne!(first, Bytes::new(8, 1).take(32));
         assert_eq!(Bytes::new(7, 1).take(13), first[..13]);
+    }
+
+    #[test]
+    fn choices_are_within_bounds() {
+        let mut random = Bytes::new(7, 1);
+        assert_eq!((random.below(0), random.below(1)), (0, 0));
+        assert!((0..100).all(|_| random.below(3) < 3));
+        assert_eq!(random.pick::<u8>(&[]), None);
+        let mut seen: Vec<_> = (0..100).filter_map(|_| random.pick(&[1, 2, 3])).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [&1, &2, &3]);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 
 use crate::command::succeed;
+use crate::filesystem::Fstyp;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -26,6 +27,27 @@ pub fn make(dev: &Path, options: &[&str], len: &str) -> Result<()> {
         .arg(dev)
         .args(Some(len).filter(|len| !len.is_empty()));
     succeed(&mut mke2fs, LIMIT).map(drop)
+}
+
+/// Makes a small volume for `fstyp` on `dev`, with blocks of `block` bytes: of `mib` MiB, or as small as they come if that
+/// is more.
+///
+/// # Errors
+/// The mkfs program fails, with what it said; or `fstyp` has no such volumes.
+pub fn make_small(fstyp: Fstyp, dev: &Path, block: u32, mib: u32) -> Result<()> {
+    /// The least that mkfs.xfs makes.
+    const XFS_MIB: u32 = 300;
+    match fstyp {
+        Fstyp::Stablefs | Fstyp::Ext4 => make(dev, &["-b", &block.to_string()], &format!("{mib}M")),
+        Fstyp::Xfs => {
+            let mut mkfs = Command::new("mkfs.xfs");
+            mkfs.args(["-q", "-f", "-K", "-b", &format!("size={block}")])
+                .args(["-d", &format!("size={}m", mib.max(XFS_MIB))])
+                .arg(dev);
+            succeed(&mut mkfs, LIMIT).map(drop)
+        }
+        Fstyp::Btrfs => bail!("{fstyp} has no small blocks"),
+    }
 }
 
 /// Runs tune2fs with `options` on the volume on `dev`.

@@ -2,13 +2,20 @@
 
 //! The map of a file beside the file itself, a block at a time.
 
+mod common;
+
+use common::{
+    extent,
+    range,
+    Chunks,
+    Numbers, //
+};
 use extent_map::{
     cover,
     gap,
     lookup,
     sweep,
     Chunk,
-    Directory,
     Extent,
     Mapping,
     Record,
@@ -21,65 +28,6 @@ use ondisk::{
     LblkRange,
     Pblk, //
 };
-use std::collections::BTreeMap;
-
-/// A small generator: SplitMix64.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u32) -> u32 {
-        (self.next() % u64::from(limit)) as u32
-    }
-}
-
-#[derive(Default)]
-struct Chunks(BTreeMap<u32, Chunk<Vec<Record>>>);
-
-impl Directory for Chunks {
-    type Records = Vec<Record>;
-    type Removed = Chunk<Vec<Record>>;
-
-    fn at_or_before<T>(
-        &self,
-        lblk: Lblk,
-        look: impl FnOnce(&Chunk<Vec<Record>>) -> T,
-    ) -> Option<T> {
-        self.0
-            .range(..=lblk.0)
-            .next_back()
-            .map(|(_, chunk)| look(chunk))
-    }
-
-    fn at_or_behind<T>(
-        &self,
-        lblk: Lblk,
-        look: impl FnOnce(&Chunk<Vec<Record>>) -> T,
-    ) -> Option<T> {
-        self.0.range(lblk.0..).next().map(|(_, chunk)| look(chunk))
-    }
-
-    fn remove(&mut self, lblk: Lblk) -> Option<Chunk<Vec<Record>>> {
-        self.0.remove(&lblk.0)
-    }
-}
-
-fn range(start: u32, end: u32) -> LblkRange {
-    LblkRange {
-        start: Lblk(start),
-        end: Lblk(end),
-    }
-}
-
-fn extent(start: u32, end: u32, pblk: u64, state: State) -> Extent {
-    Extent::new(range(start, end), Pblk(pblk), state).unwrap()
-}
 
 /// A file: where each of its blocks is, its extents, and the leaves of its tree.
 struct File {
@@ -147,6 +95,7 @@ impl File {
         for lblk in lblks.start.0..lblks.end.0 {
             let told = match mapping {
                 Mapping::Hole(_) => None,
+                Mapping::Reserved(_) => panic!("block {lblk} is reserved"),
                 Mapping::Extent(extent) => {
                     Some((extent.pblk(Lblk(lblk)).unwrap().0, extent.state()))
                 }
@@ -177,7 +126,7 @@ fn load(chunks: &mut Chunks, file: &File, lblk: u32, most: usize) -> LblkRange {
         .filter(|extent| leaf.contains(extent.lblks().start));
     let records: Vec<Record> = cover(gap, in_leaf).map(Record::from).collect();
     for records in records.chunks(most) {
-        let chunk = Chunk::new(records.to_vec());
+        let chunk = Chunk::new(records.iter().copied().collect());
         assert!(chunks.0.insert(chunk.lblks().start.0, chunk).is_none());
     }
     gap
@@ -370,6 +319,7 @@ fn records_keep_all_of_a_mapping() {
     let far = (1 << 48) - 2;
     for mapping in [
         Mapping::Hole(range(0, u32::MAX)),
+        Mapping::Reserved(range(3, 4)),
         Mapping::Extent(extent(7, 8, far, State::Unwritten)),
         Mapping::Extent(extent(u32::MAX - 1, u32::MAX, 1, State::Written)),
     ] {

@@ -2,18 +2,27 @@
 
 //! What is known of one file.
 
-use super::reclaim::Maps;
+use super::{
+    reclaim::Maps,
+    Seen, //
+};
 use crate::{
     extent_map::{
         self,
+        Change,
         Chunk,
         Directory,
+        Error as Missing,
         Extent,
         Mapping,
         Record,
+        Records,
+        Spare,
         MAX_RECORDS, //
     },
+    kernel::sched_mm::NofsScope,
     ondisk::{
+        Blocks,
         Ino,
         Lblk,
         LblkRange, //
@@ -24,9 +33,14 @@ use ::kernel::{
     prelude::*,
     rbtree::{
         RBTree,
-        RBTreeNode, //
+        RBTreeNode,
+        RBTreeNodeReservation, //
     },
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex,
         MutexGuard,
@@ -46,6 +60,9 @@ pub(crate) struct ExtentMap {
     loading: Mutex<()>,
     #[pin]
     known: SpinLock<Known>,
+    /// How often blocks of the file have become something else: changed with `known` locked, before
+    /// those can see it who look there.
+    changes: Atomic<u64>,
 }
 
 /// What the spinlock protects.
@@ -82,6 +99,7 @@ impl ExtentMap {
                 Known { chunks: Chunks(RBTree::new()), is_listed: false },
                 "stablefs::known"
             ),
+            changes: Atomic::new(0),
         })
     }
 
@@ -101,8 +119,22 @@ impl ExtentMap {
     }
 
     /// What is known of block `lblk`.
-    pub(super) fn lookup(&self, lblk: Lblk) -> Option<Mapping> {
-        extent_map::lookup(&self.known.lock().chunks, lblk)
+    pub(super) fn lookup(&self, lblk: Lblk) -> Option<Seen> {
+        self.look(&self.known.lock(), lblk)
+    }
+
+    /// How often blocks of the file have become something else.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Relaxed)
+    }
+
+    /// What is known, with the lock held.
+    fn look(&self, known: &Known, lblk: Lblk) -> Option<Seen> {
+        let mapping = extent_map::lookup(&known.chunks, lblk)?;
+        Some(Seen {
+            mapping,
+            cookie: self.changes(),
+        })
     }
 
     /// Learns what `extents` tell of the blocks in `lblks` around `lblk` that are not known, as that
@@ -119,7 +151,7 @@ impl ExtentMap {
         lblk: Lblk,
         lblks: LblkRange,
         extents: impl Iterator<Item = Extent> + Clone,
-    ) -> Result<Mapping> {
+    ) -> Result<Seen> {
         let gap = extent_map::gap(&this.known.lock().chunks, lblk, lblks);
         let mappings = extent_map::cover(gap, extents);
         let count = mappings.clone().count();
@@ -130,12 +162,107 @@ impl ExtentMap {
                 while let Some(node) = nodes.pop() {
                     known.chunks.0.insert(node);
                 }
-                maps.count_learnt(count);
+                maps.count(0, count);
                 // Nothing was forgotten of it yet, with the lock held.
-                return extent_map::lookup(&known.chunks, lblk).ok_or(EINVAL);
+                return this.look(&known, lblk).ok_or(EINVAL);
             }
             drop(known);
             maps.list(this)?;
+        }
+    }
+
+    /// Has what is known of the blocks of `new` be that, and returns how many of them were reserved.
+    /// The caller holds [`loading`](Self::loading), and has changed the tree.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, but not if `kept` has two spares: then memory that is missing is taken from there.
+    pub(super) fn set(
+        &self,
+        maps: &Maps,
+        new: Mapping,
+        kept: &mut [Option<Memory>; 2],
+    ) -> Result<Blocks> {
+        let mut get = |capacity| {
+            memory(capacity).or_else(|error| kept.iter_mut().find_map(Option::take).ok_or(error))
+        };
+        let mut reserved = 0_u64;
+        let mut rest = Some(new);
+        while let Some(now) = rest {
+            let (change, _) = self.step(maps, &mut get, |chunks, spare| {
+                extent_map::set(chunks, now, spare).map(Some)
+            })?;
+            let change = change.ok_or(EINVAL)?;
+            reserved = reserved.saturating_add(change.reserved.0);
+            rest = now.clip(LblkRange {
+                start: change.next,
+                end: Lblk::END,
+            });
+        }
+        Ok(Blocks(reserved))
+    }
+
+    /// Reserves the first blocks of `lblks`, and returns which; `None` unless they are known to be a
+    /// hole.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn reserve(&self, maps: &Maps, lblks: LblkRange) -> Result<Option<Seen>> {
+        let (change, cookie) = self.step(maps, &mut memory, |chunks, spare| {
+            extent_map::reserve(chunks, lblks, spare)
+        })?;
+        Ok(change.filter(|change| change.is_change).map(|change| {
+            let end = change.next;
+            let mapping = Mapping::Reserved(LblkRange { end, ..lblks });
+            Seen { mapping, cookie }
+        }))
+    }
+
+    /// Has what is reserved in `lblks` be a hole, and returns how many blocks that are: without
+    /// memory, not all.
+    pub(super) fn release(&self, maps: &Maps, lblks: LblkRange) -> Blocks {
+        let mut released = 0_u64;
+        let mut rest = lblks;
+        while !rest.is_empty() {
+            let step = self.step(maps, &mut memory, |chunks, spare| {
+                extent_map::release(chunks, rest, spare)
+            });
+            let Ok((Some(change), _)) = step else {
+                break;
+            };
+            released = released.saturating_add(change.reserved.0);
+            rest.start = change.next;
+        }
+        Blocks(released)
+    }
+
+    /// Does one step of a change, with the memory that it wants, and returns what it did, and the
+    /// number of changes after it.
+    fn step(
+        &self,
+        maps: &Maps,
+        get: &mut impl FnMut(usize) -> Result<Memory>,
+        mut step: impl FnMut(&mut Chunks, &mut Option<Memory>) -> Result<Option<Change<Node>>, Missing>,
+    ) -> Result<(Option<Change<Node>>, u64)> {
+        // Dropped after the lock is, as are chunks that are not needed any more.
+        let mut spare = None;
+        loop {
+            let mut known = self.known.lock();
+            let result = step(&mut known.chunks, &mut spare);
+            if let Ok(Some(change)) = &result {
+                if change.is_change {
+                    self.changes.add(1, Relaxed);
+                }
+                maps.count(change.before, change.after);
+            }
+            let changes = self.changes();
+            drop(known);
+            match result {
+                Ok(change) => return Ok((change, changes)),
+                Err(Missing::NoSpare { capacity }) => spare = Some(get(capacity)?),
+                Err(Missing::Inconsistent) => return Err(EINVAL),
+            }
         }
     }
 
@@ -168,13 +295,44 @@ impl ExtentMap {
         progress
     }
 
-    /// Forgets everything, and returns how many records that were.
-    pub(super) fn clear(&self) -> usize {
+    /// Forgets everything, and returns how much that was.
+    pub(super) fn clear(&self) -> Cleared {
         let chunks = core::mem::replace(&mut self.known.lock().chunks.0, RBTree::new());
-        chunks
-            .values()
-            .fold(0, |count, chunk| chunk.len().saturating_add(count))
+        let mut cleared = Cleared {
+            records: 0,
+            reserved: Blocks(0),
+        };
+        for chunk in chunks.values() {
+            cleared.records = cleared.records.saturating_add(chunk.len());
+            let reserved = cleared.reserved.0.saturating_add(chunk.reserved().0);
+            cleared.reserved = Blocks(reserved);
+        }
+        cleared
     }
+}
+
+/// What was known.
+pub(super) struct Cleared {
+    /// How many records.
+    pub(super) records: usize,
+    /// How many blocks were reserved.
+    pub(super) reserved: Blocks,
+}
+
+/// Memory for one chunk more, or for a longer one.
+pub(super) type Memory = Spare<RBTreeNodeReservation<Lblk, Chunk<KVec<Record>>>, KVec<Record>>;
+
+/// Memory for a chunk of as many records.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(super) fn memory(capacity: usize) -> Result<Memory> {
+    let _nofs = NofsScope::memalloc_nofs_save();
+    Ok(Spare {
+        node: RBTreeNodeReservation::new(GFP_KERNEL)?,
+        records: KVec::with_capacity(capacity, GFP_KERNEL)?,
+    })
 }
 
 type Node = RBTreeNode<Lblk, Chunk<KVec<Record>>>;
@@ -207,6 +365,7 @@ struct Chunks(RBTree<Lblk, Chunk<KVec<Record>>>);
 
 impl Directory for Chunks {
     type Records = KVec<Record>;
+    type Node = RBTreeNodeReservation<Lblk, Chunk<KVec<Record>>>;
     type Removed = Node;
 
     fn at_or_before<T>(
@@ -234,7 +393,33 @@ impl Directory for Chunks {
         Some(look(cursor.current().1))
     }
 
+    fn change<T>(
+        &mut self,
+        lblk: Lblk,
+        change: impl FnOnce(&mut Chunk<KVec<Record>>) -> T,
+    ) -> Option<T> {
+        self.0.get_mut(&lblk).map(change)
+    }
+
+    fn insert(&mut self, chunk: Chunk<KVec<Record>>, node: Self::Node) {
+        self.0.insert(node.into_node(chunk.lblks().start, chunk));
+    }
+
     fn remove(&mut self, lblk: Lblk) -> Option<Node> {
         self.0.remove_node(&lblk)
+    }
+}
+
+impl Records for KVec<Record> {
+    fn capacity(&self) -> usize {
+        KVec::capacity(self)
+    }
+
+    fn push(&mut self, record: Record) -> Option<()> {
+        self.push_within_capacity(record).ok()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        KVec::truncate(self, len);
     }
 }

@@ -26,7 +26,10 @@ use crate::{
         },
         super_block::OnDevice,
     },
-    ondisk::Lblk,
+    ondisk::{
+        Blocks,
+        Lblk, //
+    },
 };
 use ::kernel::{
     new_spinlock,
@@ -140,18 +143,20 @@ impl Maps {
         drop(node);
     }
 
-    /// Forgets a map whose inode is being evicted.
-    pub(super) fn evict(&self, map: &ExtentMap) {
+    /// Forgets a map whose inode is being evicted, and returns how many blocks were reserved.
+    pub(super) fn evict(&self, map: &ExtentMap) -> Blocks {
         self.unlist(map, |_| true);
-        self.count_forgotten(map.clear());
+        let cleared = map.clear();
+        self.count(cleared.records, 0);
+        cleared.reserved
     }
 
-    pub(super) fn count_learnt(&self, records: usize) {
-        self.records.add(signed(records), Relaxed);
-    }
-
-    fn count_forgotten(&self, records: usize) {
-        self.records.add(signed(records).saturating_neg(), Relaxed);
+    /// Where there were `before` records, there are `after`.
+    pub(super) fn count(&self, before: usize, after: usize) {
+        let more = signed(after).saturating_sub(signed(before));
+        if more != 0 {
+            self.records.add(more, Relaxed);
+        }
     }
 
     /// The map that the hand is at, and where in it. The hand goes on to the next map.
@@ -186,7 +191,7 @@ impl shrinker::Operations for Maps {
             };
             loop {
                 let progress = map.sweep(lblk);
-                self.count_forgotten(progress.freed);
+                self.count(progress.freed, 0);
                 done.freed = done.freed.saturating_add(progress.freed);
                 // To look at a map that knows nothing is work, too, so that this comes to an end.
                 done.scanned = done.scanned.saturating_add(progress.scanned.max(1));

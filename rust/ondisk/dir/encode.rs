@@ -3,19 +3,20 @@
 //! Blocks of names as bytes: names → entries, the last as long as the block → checksum.
 
 use super::{
+    min_len,
     Leaf,
     RawEntry,
     RawTail,
     FT_DIR_CSUM,
     HEADER_LEN,
-    MIN_REC_LEN,
-    NAME_LEN, //
+    MIN_REC_LEN, //
 };
 use crate::ondisk::{
     bytes::{
         Put,
         Writer, //
     },
+    checksum::Seed,
     inode::{
         Inode,
         Type, //
@@ -42,8 +43,7 @@ pub struct NewEntry<'a> {
 impl NewEntry<'_> {
     /// Bytes of the shortest entry with that name, at most 264.
     pub fn min_len(&self) -> Option<usize> {
-        let len = HEADER_LEN.checked_add(self.name.len())?;
-        (self.name.len() <= NAME_LEN).then_some(len.checked_next_multiple_of(4)?)
+        min_len(self.name)
     }
 }
 
@@ -67,7 +67,7 @@ pub fn encode<C: Crc32c>(
     put_names(has_types, entries, names)?;
     if dir.seed().is_some() {
         let tail: &mut [u8; MIN_REC_LEN] = tail.try_into().ok()?;
-        put_tail::<C>(dir, names, tail)?;
+        put_tail::<C>(dir.seed(), names, tail)?;
     }
     let leaf = Leaf::parse::<C>(volume, dir, lblk, Block::new(block)?).ok()?;
     let mut found = leaf.entries();
@@ -107,7 +107,13 @@ fn put_names(has_types: bool, entries: &[NewEntry<'_>], bytes: &mut [u8]) -> Opt
     Some(())
 }
 
-fn head(inode: u32, rec_len: usize, name_len: u8, file_type: u8) -> Option<[u8; HEADER_LEN]> {
+/// How an entry begins.
+pub(super) fn head(
+    inode: u32,
+    rec_len: usize,
+    name_len: u8,
+    file_type: u8,
+) -> Option<[u8; HEADER_LEN]> {
     let raw = RawEntry {
         inode,
         rec_len: u16::try_from(rec_len).ok()?,
@@ -119,19 +125,25 @@ fn head(inode: u32, rec_len: usize, name_len: u8, file_type: u8) -> Option<[u8; 
     Some(bytes)
 }
 
-fn put_tail<C: Crc32c>(dir: &Inode, names: &[u8], tail: &mut [u8; MIN_REC_LEN]) -> Option<()> {
+/// Ends a block of names with their checksum, where there are checksums.
+pub(super) fn put_tail<C: Crc32c>(
+    seed: Seed,
+    names: &[u8],
+    tail: &mut [u8; MIN_REC_LEN],
+) -> Option<()> {
     let raw = RawTail {
         det_reserved_zero1: 0,
         det_rec_len: u16::try_from(MIN_REC_LEN).ok()?,
         det_reserved_zero2: 0,
         det_reserved_ft: FT_DIR_CSUM,
-        det_checksum: dir.seed().compute::<C>(&[names])?,
+        det_checksum: seed.compute::<C>(&[names])?,
     };
     raw.put(tail);
     Some(())
 }
 
-fn number(file_type: Type) -> u8 {
+/// The number of a type in an entry.
+pub(in crate::ondisk) fn number(file_type: Type) -> u8 {
     match file_type {
         Type::Regular => 1,
         Type::Directory => 2,

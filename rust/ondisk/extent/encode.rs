@@ -48,7 +48,7 @@ impl Extent {
             })
     }
 
-    fn record(&self) -> Option<[u8; RECORD]> {
+    pub(super) fn record(&self) -> Option<[u8; RECORD]> {
         let len = u16::try_from(self.len().0).ok()?;
         let (ee_start_lo, ee_start_hi) = halves(self.start)?;
         let raw = RawExtent {
@@ -87,7 +87,7 @@ impl Child {
         })
     }
 
-    fn record(&self) -> Option<[u8; RECORD]> {
+    pub(super) fn record(&self) -> Option<[u8; RECORD]> {
         let (ei_leaf_lo, ei_leaf_hi) = halves(self.pblk)?;
         let raw = RawIndex {
             ei_block: self.lblks.start.0,
@@ -191,7 +191,7 @@ pub fn block_max(block_len: usize) -> Option<u16> {
     u16::try_from(room / RECORD).ok()
 }
 
-fn record(raw: &impl Put<RECORD>) -> [u8; RECORD] {
+pub(super) fn record(raw: &impl Put<RECORD>) -> [u8; RECORD] {
     let mut bytes = [0; RECORD];
     raw.put(&mut bytes);
     bytes

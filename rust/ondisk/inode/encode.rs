@@ -17,6 +17,8 @@ use super::{
     Type,
     CHECKSUM_HI,
     CHECKSUM_LO,
+    CRTIME_END,
+    EXTRA_ISIZE,
     GOOD_OLD_LEN,
     KNOWN,
     SECTOR, //
@@ -36,7 +38,43 @@ use crate::ondisk::{
 };
 use core::num::NonZeroU64;
 
+/// Has an inode, in `bytes` as it was read, have room for the newer fields, if it is long enough and
+/// never had any: then nobody has taken what lies behind either, which becomes zeroes.
+pub fn make_room(bytes: &mut [u8]) {
+    let Some(area) = bytes.get_mut(GOOD_OLD_LEN..) else {
+        return;
+    };
+    if area.len() < EXTRA_ISIZE.into() || area.first_chunk() != Some(&[0; 2]) {
+        return;
+    }
+    area.fill(0);
+    if let Some(field) = area.first_chunk_mut() {
+        *field = EXTRA_ISIZE.to_le_bytes();
+    }
+}
+
 impl Fields {
+    /// Leaves out what an inode, in `bytes` as it was read, has no room for: of times what is less than
+    /// a second, and seconds before 1901 or after 2038; the upper half of the version; when it was made.
+    pub fn cut(&mut self, bytes: &[u8]) {
+        const EPOCH: Time = Time { sec: 0, nsec: 0 };
+
+        let fields_end = fields_end(bytes).unwrap_or(GOOD_OLD_LEN);
+        for (time, extra_end) in [
+            (&mut self.ctime, 0x88),
+            (&mut self.mtime, 0x8c),
+            (&mut self.atime, 0x90),
+        ] {
+            if fields_end < extra_end {
+                time.cut();
+            }
+        }
+        self.crtime = (fields_end >= CRTIME_END).then_some(self.crtime.unwrap_or(EPOCH));
+        if fields_end < 0x9c {
+            self.version &= u64::from(u32::MAX);
+        }
+    }
+
     /// Puts these values into an inode, in `bytes` as it was read, or
     /// [empty](Self::encode_new); gives the inode that it is afterwards.
     ///
@@ -170,6 +208,12 @@ impl Type {
 }
 
 impl Time {
+    /// Leaves out what 32 bits have no room for.
+    fn cut(&mut self) {
+        self.sec = self.sec.clamp(i32::MIN.into(), i32::MAX.into());
+        self.nsec = 0;
+    }
+
     /// Seconds, and nanoseconds above two more bits of seconds; if there are enough of them.
     fn to_disk(self) -> Option<(u32, u32)> {
         const EPOCH_MASK: i64 = 3;

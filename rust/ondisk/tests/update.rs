@@ -11,6 +11,7 @@ use ondisk::{
     Crc32c,
     Error,
     ErrorRecord,
+    Free,
     Incompat,
     RoCompat,
     State,
@@ -171,6 +172,7 @@ fn whatever_is_changed_is_read_back() {
             error_record: maybe(&mut numbers, ErrorRecord::of(&others)),
             mounted: maybe(&mut numbers, mounted),
             written: maybe(&mut numbers, written),
+            ..Update::default()
         };
 
         let old = Superblock::parse::<Crc>(&before).unwrap();
@@ -237,4 +239,33 @@ fn mounts_are_counted_to_the_most() {
         [0, 0xff, 0xfffe, 0xffff].map(count),
         [1, 0x100, 0xffff, 0xffff]
     );
+}
+
+#[test]
+fn what_is_free_and_the_first_orphan_are_written() {
+    let volume = Superblock::parse::<Crc>(DEFAULT).unwrap();
+    let free = Free {
+        clusters: volume.settings().free_clusters() - 1,
+        inodes: volume.settings().free_inodes() - 1,
+    };
+    let mut bytes = *DEFAULT;
+    let update = Update {
+        free: Some(free),
+        last_orphan: Some(volume.ino(12)),
+        ..Update::default()
+    };
+    let after = update.apply::<Crc>(&mut bytes).unwrap();
+    assert_eq!(after.settings().free_clusters(), free.clusters);
+    assert_eq!(after.settings().free_inodes(), free.inodes);
+    assert_eq!(after.settings().last_orphan(), volume.ino(12));
+    let back = Update {
+        free: Some(Free {
+            clusters: volume.settings().free_clusters(),
+            inodes: volume.settings().free_inodes(),
+        }),
+        last_orphan: Some(None),
+        ..Update::default()
+    };
+    back.apply::<Crc>(&mut bytes).unwrap();
+    assert_eq!(bytes, *DEFAULT);
 }

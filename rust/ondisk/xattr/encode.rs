@@ -31,8 +31,8 @@ use crate::ondisk::{
 use core::num::NonZeroU32;
 
 /// Makes block `pblk` into one with these attributes, which so many inodes have in common. They
-/// have to be in the order in which ext4 looks for them: by prefix, then by the length of the name,
-/// then by the name. If they are not, or there is no room, the block means nothing afterwards.
+/// have to be in the order in which ext4 looks for them, which [`sort`] makes: by prefix, then by the
+/// length of the name, then by the name. If they are not, or there is no room, the block means nothing afterwards.
 pub fn encode_in_block<C: Crc32c>(
     volume: &Superblock,
     pblk: Pblk,
@@ -64,6 +64,30 @@ pub fn encode_in_block<C: Crc32c>(
     found.iter().eq(xattrs.iter().copied()).then_some(())
 }
 
+/// How many inodes have the attributes of a block, which is one that [`Xattrs::in_block`] accepts.
+pub fn inodes(block: &[u8]) -> Option<NonZeroU32> {
+    NonZeroU32::new(RawHeader::new(block.first_chunk()?).h_refcount)
+}
+
+/// Has as many inodes have them; `block` is block `pblk`, and one that [`Xattrs::in_block`] accepts.
+pub fn set_inodes<C: Crc32c>(
+    volume: &Superblock,
+    pblk: Pblk,
+    inodes: NonZeroU32,
+    block: &mut [u8],
+) -> Option<()> {
+    let mut header = RawHeader::new(block.first_chunk()?);
+    header.h_refcount = inodes.get();
+    header.h_checksum = 0;
+    header.put(block.first_chunk_mut()?);
+    let seed = Seed::of_volume(volume).with::<C>(&pblk.0.to_le_bytes());
+    if let Some(checksum) = seed.compute::<C>(&[block]) {
+        header.h_checksum = checksum;
+        header.put(block.first_chunk_mut()?);
+    }
+    Some(())
+}
+
 /// Makes the rest of an inode, in `bytes` as it was read, into an area with these attributes, in
 /// any order. The checksum of the inode is wrong afterwards, until it is
 /// [encoded](crate::ondisk::inode::Fields::encode). If there is no room, the area means nothing.
@@ -84,6 +108,11 @@ pub fn encode_in_inode(inode: &Inode, xattrs: &[Xattr<'_>], bytes: &mut [u8]) ->
         None => xattrs.is_empty(),
     }
     .then_some(())
+}
+
+/// Puts attributes into the order in which [`encode_in_block`] wants them.
+pub fn sort(xattrs: &mut [Xattr<'_>]) {
+    xattrs.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
 }
 
 fn key<'a>(xattr: &Xattr<'a>) -> (u8, usize, &'a [u8]) {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use names::hashed;
+pub use xattrs::{acl, tag, NOBODY};
 
 /// How much of what takes time there is to be.
 #[derive(Clone, Copy, Debug)]

@@ -94,18 +94,26 @@ pub(super) fn all(place: &Place<'_>) -> Result<()> {
 }
 
 /// Tags of an entry of an access control list, as `include/uapi/linux/posix_acl.h` numbers them.
-mod tag {
-    pub(super) const USER_OBJ: u16 = 0x01;
-    pub(super) const USER: u16 = 0x02;
-    pub(super) const GROUP_OBJ: u16 = 0x04;
-    pub(super) const GROUP: u16 = 0x08;
-    pub(super) const MASK: u16 = 0x10;
-    pub(super) const OTHER: u16 = 0x20;
+pub mod tag {
+    /// The owner.
+    pub const USER_OBJ: u16 = 0x01;
+    /// A user.
+    pub const USER: u16 = 0x02;
+    /// The group of the file.
+    pub const GROUP_OBJ: u16 = 0x04;
+    /// A group.
+    pub const GROUP: u16 = 0x08;
+    /// The most that users and groups may do.
+    pub const MASK: u16 = 0x10;
+    /// All others.
+    pub const OTHER: u16 = 0x20;
 }
+
+/// In an entry that is of no user or group in particular.
+pub const NOBODY: u32 = u32::MAX;
 
 fn acls(place: &Place<'_>) -> Result<()> {
     use tag::{GROUP, GROUP_OBJ, MASK, OTHER, USER, USER_OBJ};
-    const NOBODY: u32 = u32::MAX;
     let small = acl(&[
         (USER_OBJ, 6, NOBODY),
         (USER, 4, 1000),
@@ -139,7 +147,8 @@ fn acls(place: &Place<'_>) -> Result<()> {
 }
 
 /// A list in the form of `struct posix_acl_xattr_header` and its entries: tag, permissions, user or group.
-fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+#[must_use]
+pub fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     const VERSION: u32 = 2;
     let mut bytes = VERSION.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {

@@ -35,7 +35,7 @@ const ALL: LblkRange = LblkRange {
     end: Lblk::END,
 };
 
-fn range(start: u32, len: u32) -> LblkRange {
+pub fn range(start: u32, len: u32) -> LblkRange {
     LblkRange {
         start: Lblk(start),
         end: Lblk(start + len),
@@ -43,7 +43,7 @@ fn range(start: u32, len: u32) -> LblkRange {
 }
 
 /// Up to `count` extents in order, the first at `start` or later.
-fn some_extents(
+pub fn some_extents(
     volume: &Superblock,
     numbers: &mut Numbers,
     start: u32,
@@ -63,7 +63,7 @@ fn some_extents(
         .collect()
 }
 
-fn extents(node: &Node<'_>) -> Vec<Extent> {
+pub fn extents(node: &Node<'_>) -> Vec<Extent> {
     match node {
         Node::Leaf(leaf) => leaf.extents().collect(),
         Node::Inner(_) => panic!("{node:?}"),

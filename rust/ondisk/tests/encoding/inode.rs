@@ -17,6 +17,7 @@ use damage::{
 };
 use ondisk::{
     inode::{
+        make_room,
         Content,
         Device,
         Fields,
@@ -337,6 +338,94 @@ fn values_without_room_are_not_encoded() {
     assert!(!encode(born, 16));
     assert!(!encode(born, 30));
     assert!(!encode(born, 132));
+}
+
+#[test]
+fn what_is_cut_has_room() {
+    for (len, extra) in [
+        (128, 0),
+        (256, 0),
+        (256, 4),
+        (256, 8),
+        (256, 12),
+        (256, 16),
+        (256, 20),
+        (256, 24),
+        (256, 28),
+        (256, 32),
+        (512, 64),
+    ] {
+        let [volume, ..] = volumes(len);
+        for seed in 0..500 {
+            let numbers = &mut Numbers(seed);
+            let number = ino(&volume, 20);
+            let before = some_fields(&volume, numbers, Room(128 + usize::from(extra)));
+            let mut bytes = vec![0; len.into()];
+            before
+                .encode_new::<Crc>(&volume, number, extra, &mut bytes)
+                .unwrap();
+            // What nobody has taken can be anything.
+            let behind = if extra == 0 {
+                130
+            } else {
+                160.max(128 + extra)
+            };
+            for byte in bytes.get_mut(behind.into()..).unwrap_or_default() {
+                *byte = numbers.next() as u8;
+            }
+            let rest = bytes.get(behind.into()..).unwrap_or_default().to_vec();
+
+            make_room(&mut bytes);
+            let wanted = Fields {
+                projid: before.projid,
+                crtime: before.crtime,
+                ..some_fields(&volume, numbers, Room(160))
+            };
+            let mut cut = wanted;
+            cut.cut(&bytes);
+            let new = cut
+                .encode::<Crc>(&volume, number, &mut bytes)
+                .unwrap_or_else(|| panic!("seed {seed}, {extra} of {len} bytes: {wanted:?}"));
+            assert_eq!(new.fields(), cut);
+            if extra == 0 && len > 128 {
+                assert_eq!(new.xattr_pos(), 160);
+                assert_eq!(bytes[160..], vec![0; usize::from(len) - 160]);
+                assert_eq!(new.crtime(), Some(Time { sec: 0, nsec: 0 }));
+            } else {
+                assert_eq!(new.xattr_pos(), 128 + usize::from(extra));
+                assert_eq!(bytes.get(behind.into()..).unwrap_or_default(), rest);
+            }
+            // Nothing goes for which there is room.
+            let room = Room(new.xattr_pos());
+            for (time, cut, end) in [
+                (wanted.ctime, cut.ctime, 0x88),
+                (wanted.mtime, cut.mtime, 0x8c),
+                (wanted.atime, cut.atime, 0x90),
+            ] {
+                assert_eq!(time == cut, room.for_field(end) || is_short(time));
+            }
+            assert_eq!(
+                wanted.version == cut.version,
+                room.for_field(0x9c) || wanted.version < 1 << 32
+            );
+            assert_eq!(
+                Fields {
+                    ctime: cut.ctime,
+                    mtime: cut.mtime,
+                    atime: cut.atime,
+                    version: cut.version,
+                    crtime: cut.crtime,
+                    ..wanted
+                },
+                cut
+            );
+        }
+    }
+}
+
+/// Whether 32 bits have room for a time.
+fn is_short(time: Time) -> bool {
+    time.nsec == 0 && i32::try_from(time.sec).is_ok()
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod support;
 
 mod dir;
+mod edit;
 mod extent;
 mod group;
 mod inode;

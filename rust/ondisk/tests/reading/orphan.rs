@@ -11,7 +11,10 @@ use crate::support::{
 };
 use damage::Crc;
 use ondisk::{
-    orphan::OrphanBlock,
+    orphan::{
+        self,
+        OrphanBlock, //
+    },
     Block,
     Crc32c,
     Error,
@@ -67,4 +70,53 @@ fn damage_is_seen() {
         is_empty(&volume(), &other),
         corrupt(STRUCTURE, "ob_magic", 1)
     );
+}
+
+#[test]
+fn what_is_put_is_found_and_taken_away_again() {
+    let volume = volume();
+    let seed = Seed::of_volume(&volume);
+    let empty = block(|_| ());
+    let mut bytes = empty;
+    let parse = |bytes: &[u8; 1024]| {
+        let copy = *bytes;
+        let block = OrphanBlock::parse::<Crc>(seed, PBLK, Block::new(&copy).unwrap()).unwrap();
+        (block.vacant(), block.numbers().collect::<Vec<_>>())
+    };
+    let inos = [12, 13, 14].map(|n| volume.ino(n).unwrap());
+    for ino in inos {
+        let slot = parse(&bytes).0.unwrap();
+        orphan::set::<Crc>(seed, PBLK, slot, Some(ino), &mut bytes).unwrap();
+    }
+    let (_, found) = parse(&bytes);
+    let numbers: Vec<_> = found.iter().map(|(_, number)| *number).collect();
+    assert_eq!(numbers, [12, 13, 14]);
+    let (middle, _) = found[1];
+    orphan::set::<Crc>(seed, PBLK, middle, None, &mut bytes).unwrap();
+    let (vacant, left) = parse(&bytes);
+    assert_eq!(vacant, Some(middle));
+    assert_eq!(left, [found[0], found[2]]);
+    for (slot, _) in left {
+        orphan::set::<Crc>(seed, PBLK, slot, None, &mut bytes).unwrap();
+    }
+    assert_eq!(bytes, empty);
+}
+
+#[test]
+fn a_block_takes_as_many_as_fit_before_its_end() {
+    let volume = volume();
+    let seed = Seed::of_volume(&volume);
+    let mut bytes = block(|_| ());
+    let mut count = 0;
+    loop {
+        let copy = bytes;
+        let block = OrphanBlock::parse::<Crc>(seed, PBLK, Block::new(&copy).unwrap()).unwrap();
+        let Some(slot) = block.vacant() else {
+            break;
+        };
+        orphan::set::<Crc>(seed, PBLK, slot, volume.ino(12), &mut bytes).unwrap();
+        count += 1;
+    }
+    assert_eq!(count, (1024 - 8) / 4);
+    assert!(!is_empty(&volume, &bytes).unwrap());
 }

@@ -50,6 +50,16 @@ fn the_default_volume_is_read_as_it_was_made() {
     let options = settings.default_mount_options();
     assert!(options.contains(DefaultMountOptions::ACL));
     assert!(options.contains(DefaultMountOptions::USER_XATTR));
+    assert_eq!(settings.groups_per_flex().get(), 16);
+}
+
+#[test]
+fn flex_groups_are_powers_of_two() {
+    let groups = |volume: Superblock| volume.settings().groups_per_flex().get();
+    let with_log = |log: u8| groups(with(0x174, [log]).unwrap());
+    assert_eq!([0, 4, 31].map(with_log), [1, 16, 1 << 31]);
+    assert_eq!([32, 255].map(with_log), [1, 1]);
+    assert_eq!(groups(volume_without(0x60, Incompat::FLEX_BG.bits())), 1);
 }
 
 #[test]

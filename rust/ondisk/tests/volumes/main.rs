@@ -9,6 +9,7 @@
 mod image;
 mod source;
 
+mod changed;
 mod damaged;
 mod encoded;
 mod fuzzed;

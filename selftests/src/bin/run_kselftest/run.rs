@@ -107,12 +107,6 @@ impl Run {
                 }
             }
         };
-        if volume == Volume::Writable && !self.options.fstyp.writes() {
-            return Verdict {
-                skip: Some(format!("{} only reads", self.options.fstyp)),
-                ..Verdict::default()
-            };
-        }
         let mut verdict = Verdict::default();
         if let Some(log) = &mut self.log {
             log.begin(&entry.label, &mut verdict);

@@ -9,12 +9,22 @@ mod dax_maps_a_block_once;
 mod dax_reads;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
+mod full_disk;
+mod handed_back_and_forth;
+mod large_directories;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
+mod random_file_operations;
+mod random_tree_operations;
 mod reads_what_ext4_wrote;
+mod recovers_orphans;
 mod replays_the_journal;
+mod sets_attributes;
+mod suites;
 mod survives_damaged_volumes;
+mod survives_power_cuts;
+mod swap_file;
 
 use std::env;
 use std::path::Path;
@@ -28,6 +38,7 @@ const PROGRAMS: &[&Program] = &[
     &mount_refuses::PROGRAM,
     &mount_options::PROGRAM,
     &replays_the_journal::PROGRAM,
+    &recovers_orphans::PROGRAM,
     &dax_reads::PROGRAM,
     &dax_reads::WITHOUT,
     &dax_maps_a_block_once::PROGRAM,
@@ -39,6 +50,16 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::PROGRAM,
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
+    &random_file_operations::PROGRAM,
+    &random_tree_operations::PROGRAM,
+    &handed_back_and_forth::PROGRAM,
+    &large_directories::PROGRAM,
+    &sets_attributes::PROGRAM,
+    &full_disk::PROGRAM,
+    &survives_power_cuts::PROGRAM,
+    &suites::FSX,
+    &suites::PJDFSTEST,
+    &swap_file::PROGRAM,
 ];
 
 fn main() -> ExitCode {
@@ -55,6 +76,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         None if args.len() == 3 && args[0] == child::OPTION => child::main(&args[1], &args[2]),
+        None if args.len() == 3 && args[0] == child::STORE => child::main_store(&args[1], &args[2]),
         None if args.len() == 3 && args[0] == walk::OPTION => walk::main(&args[1], &args[2]),
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bytes of a file, as blocks.
+
+use super::Inode;
+use crate::ondisk::{
+    Blocks,
+    Lblk,
+    LblkRange, //
+};
+use ::kernel::prelude::*;
+
+/// How many bytes a block of the volume has.
+pub(super) fn len(inode: &Inode) -> u64 {
+    inode.sb().volume().block_size().bytes().get().into()
+}
+
+/// The blocks that the bytes from `pos` up to `end` are in; the first and the last may have other
+/// bytes, too.
+///
+/// # Errors
+///
+/// `EFBIG` if no file has these.
+pub(super) fn around(inode: &Inode, pos: u64, end: u64) -> Result<LblkRange> {
+    Ok(LblkRange {
+        start: at(inode, pos)?,
+        end: behind(inode, end)?,
+    })
+}
+
+/// The blocks that have bytes from `pos` up to `end` only; none, perhaps.
+///
+/// # Errors
+///
+/// `EFBIG` if no file has these.
+pub(super) fn within(inode: &Inode, pos: u64, end: u64) -> Result<LblkRange> {
+    let start = behind(inode, pos)?;
+    let end = at(inode, end)?.max(start);
+    Ok(LblkRange { start, end })
+}
+
+/// The block with the byte at `pos`.
+///
+/// # Errors
+///
+/// `EFBIG` if no file has it.
+pub(super) fn at(inode: &Inode, pos: u64) -> Result<Lblk> {
+    lblk(pos.checked_div(len(inode)).ok_or(EINVAL)?)
+}
+
+/// The first block that has no byte before `pos`.
+///
+/// # Errors
+///
+/// `EFBIG` if no file has it, nor ends before it.
+pub(super) fn behind(inode: &Inode, pos: u64) -> Result<Lblk> {
+    lblk(pos.div_ceil(len(inode)))
+}
+
+fn lblk(n: u64) -> Result<Lblk> {
+    u32::try_from(n).map(Lblk).map_err(|_| EFBIG)
+}
+
+/// Where in the file a block begins.
+pub(super) fn pos(inode: &Inode, lblk: Lblk) -> u64 {
+    // OVERFLOW: less than 2^32 blocks of less than 2^17 bytes.
+    u64::from(lblk.0).saturating_mul(len(inode))
+}
+
+/// How many bytes as many blocks have.
+///
+/// # Errors
+///
+/// `EINVAL` for more than any file has.
+pub(super) fn bytes(inode: &Inode, n: Blocks) -> Result<u64> {
+    n.bytes(inode.sb().volume().block_size()).ok_or(EINVAL)
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files become longer or shorter.
+//!
+//! longer: zeroes up to the end of the block with the old end → the size, on the disk and in memory
+//!
+//! shorter: zeroes from the new end to the end of its block → on the device → noted as an orphan, and
+//! the size → page cache removed → blocks freed → noted no more
+//!
+//! A crash leaves the file with one size or the other; the next mount frees what blocks are left.
+//! What lies between the end of a file and that of its block is zeroes on the disk, as nobody may
+//! find there what was cut off; but others may have written the volume, so it is written again when
+//! the file becomes longer.
+
+use super::{
+    blocks,
+    delalloc,
+    extents::{
+        self,
+        Steps, //
+    },
+    inode,
+    iomap::Operations,
+    map::{
+        self,
+        Mapping, //
+    },
+    orphan,
+    transaction::Transaction,
+    writing,
+    Inode,
+    Stablefs, //
+};
+use crate::{
+    kernel::{
+        inode::Prepared,
+        iomap::write::{
+            truncate_page,
+            zero_range, //
+        },
+        locks::{
+            InodeExclusive,
+            InvalidateExclusive, //
+        },
+        truncate::ByteRange, //
+    },
+    ondisk::{
+        extent::State,
+        Lblk,
+        LblkRange, //
+    },
+};
+use ::kernel::prelude::*;
+use core::cmp::Ordering;
+
+/// Changes the size of a file, with the other attributes.
+///
+/// # Errors
+///
+/// What the system call shall return. The file has its old size then, unless only freeing blocks has
+/// failed.
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
+    let lock = attr.inode_lock();
+    let inode = lock.inode();
+    writing::check_data(inode)?;
+    let old = inode.i_size_read();
+    let pages = lock.inode_dio_wait().filemap_invalidate_lock();
+    let zeroed = if size > old {
+        zero_behind_end(&pages, size)?
+    } else {
+        size < old && truncate_page::<Operations>(&pages, size)?
+    };
+    if size != old {
+        write_before(inode, size.min(old), zeroed)?;
+    }
+    let cuts = size < old || has_blocks_behind(inode, size)?;
+
+    let credits = inode::CREDITS.and(orphan::CREDITS);
+    let transaction = Transaction::start(inode.sb(), credits)?;
+    inode::prepare(&transaction, inode)?;
+    if cuts {
+        orphan::add(&transaction, inode)?;
+    }
+    if size != old {
+        let now = inode.inode_set_ctime_current();
+        attr.inode().inode_set_mtime(now);
+        inode.inode_inc_iversion();
+    }
+    attr.setattr_copy();
+    inode::update(&transaction, inode, |fields| {
+        if size != old {
+            // Together, as whoever records data that were written looks at both.
+            fields.size = size;
+            attr.inode().i_size_write(size);
+        }
+    })
+    .inspect_err(|error| transaction.abort(*error))?;
+    transaction.stop()?;
+
+    match size.cmp(&old) {
+        Ordering::Greater => lock.pagecache_isize_extended(old, size)?,
+        Ordering::Less => {
+            pages.truncate_setsize(size)?;
+            if size == 0 {
+                inode.set_replaced();
+            }
+            let start = blocks::behind(inode, size)?;
+            let end = Lblk::END;
+            delalloc::release(inode, LblkRange { start, end });
+        }
+        Ordering::Equal => (),
+    }
+    if cuts {
+        orphan::finish_cut(inode)?;
+    }
+    Ok(())
+}
+
+/// Has the file be zeroes from its end to `to`, where it will end, and returns whether any had to be
+/// written.
+///
+/// # Errors
+///
+/// What the system call shall return.
+///
+/// # Context
+///
+/// Sleeps, and locks folios. No handle is started.
+pub(super) fn zero_behind_end(pages: &InvalidateExclusive<'_, Stablefs>, to: u64) -> Result<bool> {
+    let inode = pages.inode();
+    let end = inode.i_size_read();
+    let tail = blocks::pos(inode, blocks::behind(inode, end)?).min(to);
+    let zeroed = match tail
+        .checked_sub(end)
+        .and_then(|len| ByteRange::new(end, len))
+    {
+        Some(tail) => zero_range::<Operations>(pages, tail)?,
+        None => false,
+    };
+    let behind = LblkRange {
+        start: blocks::behind(inode, end)?,
+        end: blocks::behind(inode, to)?,
+    };
+    make_unwritten(inode, behind)?;
+    Ok(zeroed)
+}
+
+/// Has blocks that the file has read as zeroes.
+///
+/// # Errors
+///
+/// What changing the tree says, or the journal. Some are zeroes then, perhaps.
+///
+/// # Context
+///
+/// Sleeps. No handle is started. The page cache has nothing of these blocks, nor can it.
+pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
+    while lblks.start < lblks.end {
+        lblks.start = match map::lookup(inode, lblks.start)?.mapping {
+            Mapping::Extent(extent) if extent.state() == map::State::Written => {
+                let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
+                let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
+                transaction.stop()?;
+                done
+            }
+            mapping => mapping.lblks().end,
+        };
+    }
+    Ok(())
+}
+
+/// Frees the blocks of `lblks`, also such as are but reserved.
+///
+/// # Errors
+///
+/// What changing the tree says, or the journal. Some are free then, perhaps.
+///
+/// # Context
+///
+/// Sleeps. No handle is started. The page cache has nothing of these blocks, nor can it.
+pub(super) fn free(inode: &Inode, lblks: LblkRange) -> Result {
+    if !lblks.is_empty() {
+        delalloc::release(inode, lblks);
+    }
+    let mut more = lblks.start < lblks.end;
+    while more {
+        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
+        more = extents::remove(&transaction, inode, lblks)?;
+        transaction.stop()?;
+    }
+    Ok(())
+}
+
+/// The block behind the last one that a file has, or has reserved; at least that behind its end.
+pub(super) struct LastBlock(Lblk);
+
+impl LastBlock {
+    /// That of a file, before something is allocated behind its end.
+    ///
+    /// # Errors
+    ///
+    /// What reading the tree says.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(super) fn of(lock: &InodeExclusive<'_, Stablefs>) -> Result<Self> {
+        let inode = lock.inode();
+        let mut lblk = blocks::behind(inode, inode.i_size_read())?;
+        let mut last = lblk;
+        while lblk < Lblk::END {
+            let mapping = map::lookup(inode, lblk)?.mapping;
+            lblk = mapping.lblks().end;
+            if !matches!(mapping, Mapping::Hole(_)) {
+                last = lblk;
+            }
+        }
+        Ok(Self(last))
+    }
+
+    /// Frees what has been allocated behind that and the end of the file, for a write up to `end` that
+    /// did not get there. What the file had before may have been promised.
+    ///
+    /// That is not worth an error: they are no data, and the file can still be cut.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No handle is started.
+    pub(super) fn trim(self, lock: &InodeExclusive<'_, Stablefs>, end: u64) {
+        let inode = lock.inode();
+        let trim = || {
+            let start = blocks::behind(inode, inode.i_size_read())?.max(self.0);
+            let end = blocks::behind(inode, end)?;
+            free(inode, LblkRange { start, end })
+        };
+        let _ = trim();
+    }
+}
+
+/// Has the device have what is dirty before `end`, as far as the disk does not know of it yet; and
+/// with `zeroed`, what is dirty of the block with `end`.
+///
+/// # Errors
+///
+/// That of a write that failed since somebody was last told.
+///
+/// # Context
+///
+/// Sleeps, and locks folios. No handle is started.
+pub(super) fn write_before(inode: &Inode, end: u64, zeroed: bool) -> Result {
+    let mut start = inode.disk().size();
+    if zeroed {
+        start = start.min(blocks::pos(inode, blocks::at(inode, end)?));
+    }
+    match end
+        .checked_sub(start)
+        .and_then(|len| ByteRange::new(start, len))
+    {
+        Some(range) => inode.filemap_write_and_wait_range(range),
+        None => Ok(()),
+    }
+}
+
+fn has_blocks_behind(inode: &Inode, end: u64) -> Result<bool> {
+    let lblk = blocks::behind(inode, end)?;
+    if lblk >= Lblk::END {
+        return Ok(false);
+    }
+    Ok(match map::lookup(inode, lblk)?.mapping {
+        Mapping::Hole(hole) => hole.end < Lblk::END,
+        _ => true,
+    })
+}

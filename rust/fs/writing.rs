@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes that are written: closed → open (needs recovery) → closed.
+//!
+//! As long as a volume is open, its superblock says that the journal has to be replayed before
+//! anything on it means what it says. That is on the device before the first transaction, and is taken
+//! back once the journal is empty, so that a crash at any time is recovered from.
+//!
+//! The superblock is written beside the journal here. Nothing else does: while the volume is open it
+//! changes through the journal only.
+
+use super::{
+    journal::{
+        self,
+        Journal, //
+    },
+    orphan::{
+        self,
+        Orphans, //
+    },
+    refusal::Refusal,
+    superblock::Read,
+    volume::Volume,
+    Inode,
+    SuperBlock, //
+};
+use crate::{
+    kernel::{
+        jbd2,
+        log,
+        time::ktime_get_real_seconds, //
+    },
+    ondisk::{
+        Compat,
+        Errors,
+        Free,
+        Incompat,
+        RoCompat,
+        Superblock,
+        Update, //
+    },
+};
+use ::kernel::prelude::*;
+
+/// Whether this version can write a volume, beside what of its features is not known at all.
+///
+/// # Errors
+///
+/// [`Refusal::Lacks`], [`Refusal::Unwritable`].
+pub(super) fn check(volume: &Superblock) -> Result<(), Refusal> {
+    let features = volume.features();
+    if !features.compat.contains(Compat::HAS_JOURNAL) {
+        return Err(Refusal::Lacks("has_journal"));
+    }
+    if !features.incompat.contains(Incompat::EXTENTS) {
+        return Err(Refusal::Lacks("extent"));
+    }
+    if features.incompat.contains(Incompat::RECOVER) {
+        return Err(Refusal::Unrecovered);
+    }
+    Ok(())
+}
+
+/// Opens the volume.
+///
+/// # Context
+///
+/// `s_umount` is held exclusively, and nobody writes.
+pub(super) fn open(sb: &SuperBlock) -> Result<(), Refusal> {
+    let volume = sb.volume();
+    check(volume)?;
+    match sb.journal() {
+        None => load_journal(sb)?,
+        Some(journal) if journal.is_aborted() => return Err(Refusal::Aborted),
+        Some(_) => (),
+    }
+    if sb.volume().orphans().is_none() {
+        sb.volume().set_orphans(Orphans::new(sb)?);
+    }
+    let now = ktime_get_real_seconds();
+    note_open(sb, Some(now))?;
+    volume.set_open(true);
+    Ok(())
+}
+
+/// Does what was left to be done before the volume was opened.
+///
+/// # Context
+///
+/// As [`open`], which has been called.
+pub(super) fn recover(sb: &SuperBlock) -> Result<(), Refusal> {
+    orphan::recover(sb).map_err(Refusal::Orphans)
+}
+
+/// Keeps the journal with the superblock, ready for the first handle.
+fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
+    let volume = sb.volume();
+    let Some(journal) = Journal::find(sb, volume)? else {
+        return Err(Refusal::Lacks("has_journal"));
+    };
+    let map = journal
+        .into_map(sb, volume)?
+        .with_allocator(volume.allocator().clone());
+    let map = KBox::new(map, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
+    let mut journal = jbd2::Journal::init_dev(sb, map)
+        .and_then(jbd2::Journal::load)
+        .map_err(Refusal::Replay)?;
+    let features = volume.features();
+    let format = jbd2::Format {
+        checksums: features.ro_compat.contains(RoCompat::METADATA_CSUM),
+        // The numbers of large volumes would be cut off, and replay would write elsewhere.
+        wide: features.incompat.contains(Incompat::BIT64),
+    };
+    journal
+        .set_format(format)
+        .and_then(|()| sb.set_journal(journal))
+        .map_err(Refusal::Replay)
+}
+
+/// Closes the volume, if everything that was to be written to it has been: handles cannot be started
+/// any more, even if this fails, of which the log tells.
+///
+/// # Errors
+///
+/// `EIO`: the journal has been given up, or the device does not write; the volume needs recovery.
+///
+/// # Context
+///
+/// `s_umount` is held exclusively, and no handle of this task is started.
+pub(super) fn close(sb: &SuperBlock) -> Result {
+    let Some(journal) = sb.journal() else {
+        return Ok(());
+    };
+    let _updates = journal.lock_updates();
+    // Whoever has waited for the lock finds it closed.
+    sb.volume().set_open(false);
+    settle(sb, journal)
+}
+
+/// Has a volume that is open be on the device as one that is closed. Until [`thaw`] the VFS lets nobody
+/// start handles.
+///
+/// # Errors
+///
+/// Those of [`close`].
+///
+/// # Context
+///
+/// As [`close`].
+pub(super) fn freeze(sb: &SuperBlock) -> Result {
+    let Some(journal) = sb.journal() else {
+        return Ok(());
+    };
+    let _updates = journal.lock_updates();
+    settle(sb, journal)
+}
+
+/// Has a volume that was frozen be open on the device as well. If that fails nothing is written any
+/// more, of which the log tells: a volume that stayed frozen could not even be unmounted.
+///
+/// # Context
+///
+/// As [`freeze`].
+pub(super) fn thaw(sb: &SuperBlock) {
+    let Some(journal) = sb.journal() else {
+        return;
+    };
+    if journal.is_aborted() {
+        log::err(sb, format_args!("{}", Refusal::Aborted));
+        return;
+    }
+    if let Err(refusal) = note_open(sb, None) {
+        log::err(sb, format_args!("{refusal}: nothing is written any more"));
+        journal.abort(refusal.errno());
+    }
+}
+
+/// Has the journal and the superblock be those of a volume that is closed. Updates are locked.
+fn settle(sb: &SuperBlock, journal: &jbd2::Loaded<'_, journal::Map>) -> Result {
+    let flushed = journal
+        .flush()
+        .and_then(|()| note_closed(sb).map_err(|refusal| refusal.errno()));
+    flushed.inspect_err(|error| {
+        let errno = error.to_errno();
+        log::err(
+            sb,
+            format_args!("cannot be closed, and needs recovery: error {errno}"),
+        );
+    })
+}
+
+/// Whether data of a file may change, which was opened to be written.
+///
+/// # Errors
+///
+/// `EROFS` if the journal has been given up; `EPERM` for a file that has become immutable.
+pub(super) fn check_data(inode: &Inode) -> Result {
+    if is_given_up(inode.sb()) {
+        Err(EROFS)
+    } else if inode.is_immutable() {
+        Err(EPERM)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether nothing is to be written any more, not even where that does without the journal.
+pub(super) fn is_given_up(sb: &SuperBlock) -> bool {
+    sb.journal().is_some_and(|journal| journal.is_aborted())
+}
+
+/// Does what the mount options say of broken metadata on a volume that is written: from then on it is
+/// not, or the superblock will have `e2fsck` look at everything.
+///
+/// # Context
+///
+/// Sleeps; handles may be started.
+pub(super) fn met_error(sb: &SuperBlock, error: Error) {
+    let volume = sb.volume();
+    volume.set_has_errors();
+    let Some(journal) = sb.journal() else {
+        return;
+    };
+    if volume.options().errors() != Errors::Continue && !journal.is_aborted() {
+        log::err(
+            sb,
+            format_args!("nothing is written any more (errors=remount-ro)"),
+        );
+        journal.abort(error);
+    }
+}
+
+/// Has the superblock say that the volume needs recovery, and when it was mounted, if it is now.
+fn note_open(sb: &SuperBlock, mounted: Option<u64>) -> Result<(), Refusal> {
+    Read::again(sb)?.update(
+        sb,
+        &Update {
+            needs_recovery: Some(true),
+            orphan_present: has_orphan_file(sb).then_some(true),
+            mounted,
+            written: Some(ktime_get_real_seconds()),
+            error: sb.volume().has_errors(),
+            ..Update::default()
+        },
+    )
+}
+
+/// Has the superblock say that the volume needs no recovery, and what is free.
+fn note_closed(sb: &SuperBlock) -> Result<(), Refusal> {
+    // Inodes can be noted still, of which the next who opens the volume has to know.
+    let is_empty = matches!(orphan::is_empty(sb), Ok(true));
+    Read::again(sb)?.update(
+        sb,
+        &Update {
+            needs_recovery: Some(false),
+            free: Some(free(sb.volume())),
+            orphan_present: (has_orphan_file(sb) && is_empty).then_some(false),
+            written: Some(ktime_get_real_seconds()),
+            error: sb.volume().has_errors(),
+            ..Update::default()
+        },
+    )
+}
+
+fn has_orphan_file(sb: &SuperBlock) -> bool {
+    let features = sb.volume().features();
+    features.compat.contains(Compat::ORPHAN_FILE)
+}
+
+/// What is free, as the superblock says it.
+fn free(volume: &Volume) -> Free {
+    let allocator = volume.allocator();
+    Free {
+        clusters: allocator.unused(),
+        // CAST: inodes of the volume.
+        inodes: u32::try_from(allocator.total().free_inodes).unwrap_or(u32::MAX),
+    }
+}

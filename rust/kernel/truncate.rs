@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing the size of a file, and what the page cache has of it.
+//!
+//! Each function is a method of the lock that it wants.
+//!
+//! C source: [mm/truncate.c](srctree/mm/truncate.c), [mm/filemap.c](srctree/mm/filemap.c)
+
+use super::{
+    inode::Inode,
+    locks::{
+        InodeExclusive,
+        InvalidateExclusive, //
+    },
+    vfs::FileSystemType, //
+};
+use crate::bindings;
+use ::kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+/// Bytes of a file; not empty.
+///
+/// # Invariants
+///
+/// `start` is not negative, and `last` not less.
+#[derive(Clone, Copy)]
+pub(crate) struct ByteRange {
+    /// The first.
+    start: i64,
+    /// And the last.
+    last: i64,
+}
+
+impl ByteRange {
+    /// All bytes that a file can have.
+    pub(crate) const ALL: Self = Self {
+        start: 0,
+        last: i64::MAX,
+    };
+
+    /// `len` bytes from `pos` on, if there are any and a file can have them.
+    pub(crate) fn new(pos: u64, len: u64) -> Option<Self> {
+        let last = pos.checked_add(len.checked_sub(1)?)?;
+        Some(Self {
+            start: i64::try_from(pos).ok()?,
+            last: i64::try_from(last).ok()?,
+        })
+    }
+
+    /// From C's, which names the last byte.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for what is no part of a file.
+    pub(in crate::kernel) fn from_raw(start: i64, last: i64) -> Result<Self> {
+        if start < 0 || last < start {
+            return Err(EINVAL);
+        }
+        Ok(Self { start, last })
+    }
+
+    /// Where it begins.
+    pub(crate) fn pos(self) -> u64 {
+        u64::try_from(self.start).unwrap_or(0)
+    }
+
+    /// The position behind its last byte.
+    pub(crate) fn end(self) -> u64 {
+        u64::try_from(self.last).map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// As C has it.
+    pub(in crate::kernel) fn into_raw(self) -> (i64, i64) {
+        (self.start, self.last)
+    }
+}
+
+impl<T: FileSystemType> Inode<T> {
+    /// Writes what is dirty in the page cache, and waits until the device has it.
+    ///
+    /// # Errors
+    ///
+    /// That of a write that failed since somebody was last told.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No handle of the journal may be open, and no folio locked.
+    pub(crate) fn filemap_write_and_wait_range(&self, range: ByteRange) -> Result {
+        let (start, last) = range.into_raw();
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        to_result(unsafe { bindings::filemap_write_and_wait_range(self.i_mapping(), start, last) })
+    }
+
+    /// Begins to write what is dirty in the page cache. Errors are left for those to see who wait.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn filemap_flush(&self) {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        let _ = unsafe { bindings::filemap_flush(self.i_mapping()) };
+    }
+
+    /// Waits until what the device is being given of `range` is with it; of errors others are told.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Folios may be locked, and no handle of the journal open.
+    pub(crate) fn filemap_fdatawait_range_keep_errors(&self, range: ByteRange) {
+        let (start, last) = range.into_raw();
+        // Errors are those of the pages themselves, which are left to others to see.
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        let _ =
+            unsafe { bindings::filemap_fdatawait_range_keep_errors(self.i_mapping(), start, last) };
+    }
+
+    /// Whether the device wants what it is being given not to change: it computes checksums, or
+    /// somebody before it.
+    pub(crate) fn mapping_stable_writes(&self) -> bool {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        unsafe { bindings::mapping_stable_writes(self.i_mapping()) }
+    }
+}
+
+impl<T: FileSystemType> InodeExclusive<'_, T> {
+    /// Whether the file may have that size: the process's limit, the volume's, and no swap file.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG`, and the process gets `SIGXFSZ` if it is its own limit; `ETXTBSY`.
+    pub(crate) fn inode_newsize_ok(&self, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: Valid by the type invariants.
+        to_result(unsafe { bindings::inode_newsize_ok(self.inode().as_ptr(), size) })
+    }
+
+    /// Moves the end of the file further. What the page cache has there is for the caller to take
+    /// care of.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG` if no file can have that size; `EINVAL` if the file is larger.
+    pub(crate) fn i_size_write(&self, size: u64) -> Result {
+        if size < self.inode().i_size_read() {
+            return Err(EINVAL);
+        }
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: Valid by the type invariants; the lock is held, as C wants it.
+        unsafe { bindings::i_size_write(self.inode().as_ptr(), size) };
+        Ok(())
+    }
+
+    /// Prepares the page with the old end of the file, `from`, for there being more behind it: the
+    /// size is `to` or larger already. A store to it faults again, so that its blocks are reserved.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the size is less than `to`.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Locks a folio.
+    pub(crate) fn pagecache_isize_extended(&self, from: u64, to: u64) -> Result {
+        if to > self.inode().i_size_read() {
+            return Err(EINVAL);
+        }
+        let from = i64::try_from(from).map_err(|_| EINVAL)?;
+        let to = i64::try_from(to).map_err(|_| EINVAL)?;
+        // SAFETY: Valid by the type invariants; the lock is held, as C wants it.
+        unsafe { bindings::pagecache_isize_extended(self.inode().as_ptr(), from, to) };
+        Ok(())
+    }
+}
+
+impl<T: FileSystemType> InvalidateExclusive<'_, T> {
+    /// Discards what the page cache has of `range`, dirty or not, and waits for what is being written of
+    /// it. The part of a folio that has other bytes, too, becomes zeroes; if that is part of a page, it
+    /// stays mapped.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn truncate_pagecache_range(&self, range: ByteRange) {
+        let (start, last) = range.into_raw();
+        // SAFETY: Valid by the type invariants; the locks that C wants are held.
+        unsafe { bindings::truncate_pagecache_range(self.inode().as_ptr(), start, last) };
+    }
+
+    /// Sets the size, and removes from the page cache, and from all mappings, what is behind it.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG` if no file can have it.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn truncate_setsize(&self, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: Valid by the type invariants; the locks that C wants are held.
+        unsafe { bindings::truncate_setsize(self.inode().as_ptr(), size) };
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Random operations on files, and in memory what must come of them.
+//!
+//! Each model is carried along by the operations that it does on the volume, and compares at any time, and after any
+//! remount, what is there with what must be. The same seed does the same operations.
+
+mod acl;
+mod durable;
+mod file;
+mod history;
+mod tree;
+mod tree_check;
+mod tree_ops;
+mod unruly;
+
+pub use durable::{stale, Marks, Task};
+pub use file::{File, Start};
+pub use tree::Tree;
+pub use unruly::unruly;
