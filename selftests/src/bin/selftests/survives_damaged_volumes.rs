@@ -39,15 +39,15 @@ pub(crate) const PROGRAM: Program = Program {
     cases: &[
         Case::new("undamaged", undamaged),
         Case::new("fields_changed_and_checksums_right", |env| {
-            damaged(env, 120, |image, seed| {
+            damaged(env, 60, |image, seed| {
                 image.damage(seed, Checksums::Repaired)
             })
         }),
         Case::new("fields_changed", |env| {
-            damaged(env, 40, |image, seed| image.damage(seed, Checksums::Left))
+            damaged(env, 20, |image, seed| image.damage(seed, Checksums::Left))
         }),
         Case::new("bits_flipped", |env| {
-            damaged(env, 40, |image, seed| image.flip(seed))
+            damaged(env, 20, |image, seed| image.flip(seed))
         }),
     ],
 };
@@ -93,6 +93,7 @@ struct Outcomes {
     without_errors: usize,
 }
 
+/// Damages the volume in `n` ways, or `LONGER` times as many.
 fn damaged(env: &Env, n: u64, damage: fn(&Image<'_>, u64) -> Damage) -> Result<()> {
     let mut bytes = make(env)?;
     let whole = bytes.clone();
@@ -100,7 +101,7 @@ fn damaged(env: &Env, n: u64, damage: fn(&Image<'_>, u64) -> Damage) -> Result<(
         Image::open(&whole).map_err(|wrong| anyhow::anyhow!("the undamaged volume: {wrong:?}"))?;
     let dev = OpenOptions::new().write(true).open(env.dev()?)?;
     let mut outcomes = Outcomes::default();
-    for seed in env.seed..env.seed + n {
+    for seed in env.seed..env.seed + n * env.longer {
         let damage = damage(&image, seed);
         let undo = damage.apply(&mut bytes);
         write(&dev, &damage)?;
