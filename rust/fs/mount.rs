@@ -145,6 +145,8 @@ impl fs_context::FillSuper for Stablefs {
 }
 
 /// All that has to be known of a volume before the first inode is read.
+// Not inlined, as the kernel's stack is short, and what is called afterwards goes deep.
+#[inline(never)]
 fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Volume, Refusal> {
     let settled = settle(sb, given.noload())?;
     let superblock = settled.superblock();
@@ -167,6 +169,7 @@ fn open(sb: &SuperBlock) -> Result<(), Refusal> {
 }
 
 /// The root directory.
+#[inline(never)]
 fn root(sb: &SuperBlock) -> Result<ARef<Inode>> {
     let broken = |what| metadata::corrupt(sb, At::inode(Ino::ROOT), what);
     let root = iget(sb, Ino::ROOT).map_err(|error| {
@@ -183,6 +186,7 @@ fn root(sb: &SuperBlock) -> Result<ARef<Inode>> {
 }
 
 /// Says that the volume is there, and what to think of it.
+#[inline(never)]
 fn report_mounted(sb: &SuperBlock) {
     let volume = sb.volume();
     let state = volume.state();
