@@ -101,6 +101,9 @@ impl<N: Nodes> Tree<'_, N> {
     }
 
     /// Finds out what to do, from the leaf upwards as far as anything changes.
+    // Neither this nor what it calls is inlined: the kernel's stack is short, and what is applied
+    // afterwards goes deep.
+    #[inline(never)]
     fn plan(
         &mut self,
         mut path: Path<N::Block>,
@@ -145,6 +148,7 @@ impl<N: Nodes> Tree<'_, N> {
     }
 
     /// Has a node split that has no room for what it is to hold.
+    #[inline(never)]
     fn plan_split(
         &mut self,
         level: Level<N::Block>,
@@ -188,6 +192,7 @@ impl<N: Nodes> Tree<'_, N> {
     }
 
     /// Finds out what becomes of the root.
+    #[inline(never)]
     fn plan_root(
         &mut self,
         path: &Path<N::Block>,
@@ -218,6 +223,7 @@ impl<N: Nodes> Tree<'_, N> {
 
     /// Has the tree grow by a level: what becomes of the root begins with block `start`, and has no
     /// room there.
+    #[inline(never)]
     fn plan_growth(
         &mut self,
         path: &Path<N::Block>,
@@ -245,6 +251,7 @@ impl<N: Nodes> Tree<'_, N> {
 
     /// Moves the entries of the only node below a root into it, if there is room, and returns the block
     /// of that node. As it was not on the path, it has to be read first.
+    #[inline(never)]
     fn take_only_child(&mut self, root: &mut [u8; ROOT_LEN]) -> Result<Option<N::Block>, N> {
         let child = match Node::root(self.volume, root) {
             Ok(Node::Inner(inner)) => inner.get(0).ok_or(Error::Inconsistent)?,
