@@ -137,7 +137,11 @@ fn pjdfstest(env: &Env, remount: bool, patterns: &[&str]) -> Result<()> {
         .find(|line| line.starts_with("Summary"))
         .with_context(|| format!("no summary: {}", output.text))?;
     say(summary);
-    if !output.status.success() {
+    // glibc tells how many links ext4 allows by the name ext4 in /proc/mounts, and 32000 for any other.
+    let is_excepted =
+        |line: &str| env.fstyp == Fstyp::Stablefs && line.starts_with("link::link_count_max");
+    let mut failed = output.text.lines().filter(|line| line.ends_with("FAILED"));
+    if !output.status.success() && !failed.all(is_excepted) {
         let is_good = |line: &&str| line.ends_with(" ok") || line.ends_with(" skipped");
         let lines: Vec<&str> = output.text.lines().filter(|line| !is_good(line)).collect();
         bail!("{}", lines.join("\n"));
