@@ -15,13 +15,11 @@ pub(super) struct List<T> {
 }
 
 impl<T> List<T> {
-    /// None.
-    pub(super) fn new() -> Self {
-        Self {
-            values: [const { None }; ROOM],
-            len: 0,
-        }
-    }
+    /// None. A constant, as what a function returns is on the stack twice, and it is large.
+    pub(super) const NEW: Self = Self {
+        values: [const { None }; ROOM],
+        len: 0,
+    };
 
     /// Adds a value at the end, if there is room.
     pub(super) fn push(&mut self, value: T) -> Option<()> {
@@ -41,8 +39,9 @@ impl<T> List<T> {
         self.len == 0
     }
 
-    /// All of them, in order.
-    pub(super) fn into_iter(self) -> impl Iterator<Item = T> {
-        self.values.into_iter().flatten()
+    /// Takes all of them away, in order, one at a time: they are large, and not to be moved twice.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.len = 0;
+        self.values.iter_mut().filter_map(Option::take)
     }
 }

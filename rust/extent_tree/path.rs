@@ -55,6 +55,8 @@ pub(super) struct Level<B> {
 impl<N: Nodes> Tree<'_, N> {
     /// Goes to the leaf that tells of block `lblk`, or to the first one if none does, and has `look`
     /// look into it. It gets the blocks as well of which the leaf tells.
+    // Not inlined, for the stack of what happens to the leaf next.
+    #[inline(never)]
     pub(super) fn walk<T>(
         &mut self,
         lblk: Lblk,
@@ -67,7 +69,7 @@ impl<N: Nodes> Tree<'_, N> {
             root,
             root_max: node.max(),
             depth: node.depth(),
-            levels: List::new(),
+            levels: List::NEW,
         };
         let mut next = match node {
             Node::Leaf(leaf) => return Ok((path, look(self, leaf, node.lblks())?)),

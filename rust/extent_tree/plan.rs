@@ -47,6 +47,14 @@ struct Plan<N: Nodes> {
     freed: List<N::Block>,
 }
 
+impl<N: Nodes> Plan<N> {
+    const NOTHING: Self = Self {
+        changes: List::NEW,
+        root: None,
+        freed: List::NEW,
+    };
+}
+
 /// What happens to one block, or to two.
 enum Change<N: Nodes> {
     /// A node changes.
@@ -73,40 +81,42 @@ enum Change<N: Nodes> {
 
 impl<N: Nodes> Tree<'_, N> {
     /// Changes the leaf at the end of a path, and what depends on it.
-    pub(super) fn change(&mut self, path: Path<N::Block>, splice: Splice) -> Result<(), N> {
-        let mut plan = Plan {
-            changes: List::new(),
-            root: None,
-            freed: List::new(),
-        };
-        if let Err(error) = self.plan(path, splice, &mut plan) {
-            for change in plan.changes.into_iter() {
-                if let Some(new) = change.into_new() {
-                    self.nodes.cancel(new);
-                }
-            }
-            return Err(error);
+    // The kernel's stack is short, and allocating and freeing go deep: so what one of the steps has on
+    // the stack is not to be there in the others, and what they share is there once.
+    pub(super) fn change(&mut self, mut path: Path<N::Block>, splice: Splice) -> Result<(), N> {
+        let mut plan = Plan::NOTHING;
+        let planned = self.plan(&mut path, splice, &mut plan);
+        if planned.is_err() {
+            self.cancel(&mut plan);
+            return planned;
         }
-
-        for change in plan.changes.into_iter() {
+        for change in plan.changes.drain() {
             self.apply(change)?;
         }
-        if let Some(root) = plan.root {
-            self.nodes.set_root(&root)?;
+        if let Some(root) = &plan.root {
+            self.nodes.set_root(root)?;
         }
-        for block in plan.freed.into_iter() {
+        for block in plan.freed.drain() {
             self.nodes.free(block)?;
         }
         Ok(())
     }
 
+    /// Gives back the blocks that a plan took.
+    #[inline(never)]
+    fn cancel(&mut self, plan: &mut Plan<N>) {
+        for change in plan.changes.drain() {
+            if let Some(new) = change.into_new() {
+                self.nodes.cancel(new);
+            }
+        }
+    }
+
     /// Finds out what to do, from the leaf upwards as far as anything changes.
-    // Neither this nor what it calls is inlined: the kernel's stack is short, and what is applied
-    // afterwards goes deep.
     #[inline(never)]
     fn plan(
         &mut self,
-        mut path: Path<N::Block>,
+        path: &mut Path<N::Block>,
         mut splice: Splice,
         plan: &mut Plan<N>,
     ) -> Result<(), N> {
@@ -144,7 +154,7 @@ impl<N: Nodes> Tree<'_, N> {
             };
             splice = above;
         }
-        self.plan_root(&path, splice, plan)
+        self.plan_root(path, splice, plan)
     }
 
     /// Has a node split that has no room for what it is to hold.
@@ -273,6 +283,7 @@ impl<N: Nodes> Tree<'_, N> {
     }
 
     /// Does what was planned for one block, or for two.
+    #[inline(never)]
     fn apply(&mut self, change: Change<N>) -> Result<(), N> {
         let seed = self.seed;
         let done = match change {

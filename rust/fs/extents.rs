@@ -308,6 +308,7 @@ pub(super) fn truncate(inode: &Inode, from: Lblk) -> Result {
     }
 }
 
+#[inline(never)]
 fn free(transaction: &Transaction<'_>, inode: &Inode, blocks: PblkRange) -> Result {
     if holds_metadata(inode) {
         for pblk in blocks.start.0..blocks.end.0 {
@@ -364,7 +365,9 @@ struct Nodes<'t, 'a> {
     is_changed: bool,
 }
 
+// Copies of inodes are large, and not to be on the stack when the next goes deep: so none of these is inlined.
 impl<'t, 'a> Nodes<'t, 'a> {
+    #[inline(never)]
     fn new(transaction: &'t Transaction<'a>, inode: &'t Inode) -> Result<Self> {
         inode::prepare(transaction, inode)?;
         match inode.disk().content() {
@@ -416,6 +419,7 @@ impl<'t, 'a> Nodes<'t, 'a> {
     }
 
     /// Has the inode say what the step has changed of it.
+    #[inline(never)]
     fn finish(self) -> Result {
         let root = self.root;
         let volume = self.inode.sb().volume();

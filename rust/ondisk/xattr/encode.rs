@@ -112,7 +112,15 @@ pub fn encode_in_inode(inode: &Inode, xattrs: &[Xattr<'_>], bytes: &mut [u8]) ->
 
 /// Puts attributes into the order in which [`encode_in_block`] wants them.
 pub fn sort(xattrs: &mut [Xattr<'_>]) {
-    xattrs.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    // They are few, and nearly in order: one was added. And `core` wants 2 KiB of stack for its way.
+    for n in 1..xattrs.len() {
+        let (sorted, rest) = xattrs.split_at_mut(n);
+        let Some(last) = rest.first() else { break };
+        let at = sorted.partition_point(|xattr| key(xattr) < key(last));
+        if let Some(moved) = xattrs.get_mut(at..=n) {
+            moved.rotate_right(1);
+        }
+    }
 }
 
 fn key<'a>(xattr: &Xattr<'a>) -> (u8, usize, &'a [u8]) {
