@@ -52,6 +52,8 @@ fn try_main() -> Result<ExitCode> {
         .iter()
         .flat_map(|name| select::entries(&suite, name, &devices, options.fstyp))
         .filter(|entry| select::selected(&options.patterns, entry))
+        .enumerate()
+        .filter_map(|(index, entry)| options.part.has(index).then_some(entry))
         .collect();
     if entries.is_empty() {
         eprintln!(

@@ -3,9 +3,10 @@
 //! The command line, and the environment variables that do the same.
 
 use std::env;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Error, Result};
 use lexopt::prelude::*;
 use stablefs_selftests::filesystem::Fstyp;
 
@@ -14,6 +15,7 @@ Usage: run_kselftest.sh [OPTIONS]
   -l, --list                 list the tests
   -t, --test PATTERN         run tests whose name contains PATTERN, or matches it if it has * or ? in it; a name is
                              that of the test, or test:device. May be repeated. Environment: T, separated by blanks
+      --part K/N             only every Nth of them, from the Kth on: N machines then share all tests
   -f, --fstyp FILESYSTEM     what to mount: stablefs (default), ext4, xfs, btrfs. Environment: FSTYP
   -o, --override-timeout N   seconds for each test, default 300
       --no-kernel-log        do not judge the kernel log; to try the runner without root
@@ -34,6 +36,7 @@ pub(crate) struct Options {
     pub(crate) list: bool,
     /// None means all tests.
     pub(crate) patterns: Vec<String>,
+    pub(crate) part: Part,
     pub(crate) fstyp: Fstyp,
     pub(crate) limit: Duration,
     pub(crate) kernel_log: bool,
@@ -45,6 +48,7 @@ impl Options {
         let mut options = Self {
             list: false,
             patterns: Vec::new(),
+            part: Part { number: 1, of: 1 },
             fstyp: env::var("FSTYP")
                 .unwrap_or_else(|_| Fstyp::Stablefs.to_string())
                 .parse()
@@ -57,6 +61,7 @@ impl Options {
             match arg {
                 Short('l') | Long("list") => options.list = true,
                 Short('t') | Long("test") => options.patterns.push(parser.value()?.string()?),
+                Long("part") => options.part = parser.value()?.string()?.parse()?,
                 Short('f') | Long("fstyp") => options.fstyp = parser.value()?.string()?.parse()?,
                 Short('o') | Long("override-timeout") => {
                     options.limit = Duration::from_secs(parser.value()?.parse()?)
@@ -75,5 +80,35 @@ impl Options {
                 .collect();
         }
         Ok(Action::Run(options))
+    }
+}
+
+/// Every so many of the tests.
+pub(crate) struct Part {
+    number: usize,
+    of: usize,
+}
+
+impl Part {
+    /// Whether it has the test at `index`.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        index % self.of == self.number - 1
+    }
+}
+
+impl FromStr for Part {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (number, of) = text.split_once('/').context("a part is K/N")?;
+        let part = Self {
+            number: number.parse()?,
+            of: of.parse()?,
+        };
+        ensure!(
+            (1..=part.of).contains(&part.number),
+            "there is no part {text}"
+        );
+        Ok(part)
     }
 }

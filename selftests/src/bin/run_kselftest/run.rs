@@ -154,7 +154,15 @@ impl Run {
         dir: Option<&Scratch>,
         verdict: &mut Verdict,
     ) -> Result<()> {
-        let mut command = Command::new(&entry.program);
+        let mut command = match rustix::process::geteuid().is_root() {
+            // What a test has mounted ends with it, even if it is killed.
+            true => {
+                let mut unshare = Command::new("unshare");
+                unshare.args(["--mount", "--"]).arg(&entry.program);
+                unshare
+            }
+            false => Command::new(&entry.program),
+        };
         command
             .env("FSTYP", self.options.fstyp.to_string())
             .env("SEED", format!("{:#x}", self.seed));
