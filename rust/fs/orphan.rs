@@ -22,15 +22,12 @@ use super::{
     },
     refusal::Refusal,
     transaction::Transaction,
-    Inode, KernelCrc32c, SuperBlock,
+    writing, Inode, KernelCrc32c, SuperBlock,
 };
 use crate::{
     kernel::{
         errno,
-        jbd2::{
-            Credits,
-            Loaded, //
-        },
+        jbd2::Credits,
         log, //
     },
     ondisk::{
@@ -246,7 +243,7 @@ fn recover_file(sb: &SuperBlock, orphans: &Orphans, file: &File, done: &mut Done
         return read;
     }
     for (at, place, number) in noted {
-        if is_aborted(sb) {
+        if writing::is_given_up(sb) {
             break;
         }
         match used(sb, number) {
@@ -297,7 +294,7 @@ fn recover_list(sb: &SuperBlock, orphans: &Orphans, done: &mut Done) -> Result {
     }
     orphans.list.set(listed);
     for ino in inodes {
-        if is_aborted(sb) {
+        if writing::is_given_up(sb) {
             break;
         }
         done.finish(sb, orphans, ino, Place(Noted::List))?;
@@ -331,10 +328,6 @@ fn next_of(sb: &SuperBlock, ino: Ino) -> Result<Option<Ino>> {
 fn report(sb: &SuperBlock, what: fmt::Arguments<'_>) {
     log::err(sb, format_args!("orphans: {what}: run e2fsck"));
     sb.volume().set_has_errors();
-}
-
-fn is_aborted(sb: &SuperBlock) -> bool {
-    sb.journal().is_some_and(Loaded::is_aborted)
 }
 
 #[derive(Default)]
