@@ -11,7 +11,7 @@ mod file;
 mod list;
 
 use super::{
-    extents, ialloc,
+    blocks, extents, ialloc,
     inode::{
         self,
         iget_orphan, //
@@ -33,7 +33,7 @@ use crate::{
     ondisk::{
         self,
         Ino,
-        Lblk, //
+        LblkRange, //
     },
 };
 use ::kernel::{
@@ -370,10 +370,8 @@ impl Done {
 
 /// Takes away what a file has behind its end, and notes it no more.
 pub(super) fn finish_cut(inode: &Inode) -> Result {
-    let block_len = u64::from(inode.sb().volume().block_size().bytes().get());
-    let from = inode.i_size_read().div_ceil(block_len);
-    let from = u32::try_from(from).map_or(Lblk::END, Lblk);
-    extents::truncate(inode, from)?;
+    let start = blocks::behind(inode, inode.i_size_read())?;
+    extents::remove_all(inode, LblkRange::all_from(start))?;
     let transaction = Transaction::start(inode.sb(), CREDITS)?;
     remove(&transaction, inode)?;
     transaction.stop()

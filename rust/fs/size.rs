@@ -109,8 +109,7 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
                 inode.set_replaced();
             }
             let start = blocks::behind(inode, size)?;
-            let end = Lblk::END;
-            delalloc::release(inode, LblkRange { start, end });
+            delalloc::release(inode, LblkRange::all_from(start));
         }
         Ordering::Equal => (),
     }
@@ -186,13 +185,7 @@ pub(super) fn free(inode: &Inode, lblks: LblkRange) -> Result {
     if !lblks.is_empty() {
         delalloc::release(inode, lblks);
     }
-    let mut more = lblks.start < lblks.end;
-    while more {
-        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
-        more = extents::remove(&transaction, inode, lblks)?;
-        transaction.stop()?;
-    }
-    Ok(())
+    extents::remove_all(inode, lblks)
 }
 
 /// The block behind the last one that a file has, or has reserved; at least that behind its end.

@@ -23,6 +23,7 @@ pub(super) use set::{
 };
 
 use super::{
+    blocks,
     inode::{
         place_of,
         read_bytes, //
@@ -217,7 +218,7 @@ pub(super) fn place(inode: &Inode) -> Result<Option<OnlyExtent>> {
     };
     Ok(Some(OnlyExtent {
         addr: metadata::addr(sb.volume(), pblk, 0)?,
-        len: sb.volume().block_size().bytes().get().into(),
+        len: blocks::len(inode),
         is_inline: false,
     }))
 }

@@ -76,6 +76,12 @@ pub struct LblkRange {
 }
 
 impl LblkRange {
+    /// All that a file can have from `start` on.
+    pub fn all_from(start: Lblk) -> Self {
+        let end = Lblk::END;
+        Self { start, end }
+    }
+
     /// Whether `lblk` is one of them.
     pub fn contains(self, lblk: Lblk) -> bool {
         self.start <= lblk && lblk < self.end
