@@ -463,13 +463,12 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
     }
 
     fn cancel(&mut self, new: Pblk) {
-        let blocks = PblkRange {
-            start: new,
-            end: new.checked_add(Blocks(1)).unwrap_or(new),
-        };
         self.inode.inode_sub_bytes(blocks::len(self.inode));
         let (transaction, ino) = (self.transaction, self.inode.ino());
-        if let Err(error) = balloc::give_back(transaction, ino, blocks, Who::Essential) {
+        let given_back = PblkRange::one(new)
+            .ok_or(EINVAL)
+            .and_then(|block| balloc::give_back(transaction, ino, block, Who::Essential));
+        if let Err(error) = given_back {
             transaction.abort(error);
         }
     }
@@ -498,12 +497,9 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
 
     fn free(&mut self, block: MetaBlock) -> Result {
         self.is_changed = true;
-        let blocks = PblkRange {
-            start: block.pblk,
-            end: block.pblk.checked_add(Blocks(1)).ok_or(EINVAL)?,
-        };
+        let freed = PblkRange::one(block.pblk).ok_or(EINVAL)?;
         self.transaction.revoke(block.pblk)?;
-        balloc::free_blocks(self.transaction, self.inode.ino(), blocks)?;
+        balloc::free_blocks(self.transaction, self.inode.ino(), freed)?;
         self.inode.inode_sub_bytes(blocks::len(self.inode));
         Ok(())
     }

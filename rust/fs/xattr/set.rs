@@ -273,8 +273,8 @@ fn give_back(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk, error: Er
 
 /// Frees a block, or changes nothing.
 fn free(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk) -> Result {
-    let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
-    balloc::free_blocks(transaction, inode.ino(), PblkRange { start: pblk, end })?;
+    let block = PblkRange::one(pblk).ok_or(EINVAL)?;
+    balloc::free_blocks(transaction, inode.ino(), block)?;
     // Nobody takes it before the transaction is committed.
     transaction
         .revoke(pblk)
