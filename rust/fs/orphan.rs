@@ -128,13 +128,13 @@ pub(super) fn add(transaction: &Transaction<'_>, inode: &Inode) -> Result {
         None => None,
     };
     let place = match in_file {
-        Some(place) => Place(Noted::File(place)),
-        None => {
-            orphans.list.add(transaction, inode)?;
-            Place(Noted::List)
+        Some(place) => {
+            let place = Place(Noted::File(place));
+            inode.set_orphan(Some(place));
+            place
         }
+        None => orphans.list.add(transaction, inode)?,
     };
-    inode.set_orphan(Some(place));
     orphans.note(inode.ino(), place, node);
     Ok(())
 }
@@ -247,7 +247,11 @@ fn recover_file(sb: &SuperBlock, orphans: &Orphans, file: &File, done: &mut Done
             break;
         }
         match used(sb, number) {
-            Ok(Some(ino)) => done.finish(sb, orphans, ino, Place(Noted::File(place)))?,
+            Ok(Some(ino)) => {
+                let place = Place(Noted::File(place));
+                orphans.note(ino, place, Node::new(GFP_KERNEL)?);
+                done.finish(sb, orphans, ino, place);
+            }
             Ok(None) => {
                 report(sb, format_args!("{at} names inode {number}, which is free"));
                 let vacated = Transaction::start(sb, CREDITS).and_then(|transaction| {
@@ -297,7 +301,7 @@ fn recover_list(sb: &SuperBlock, orphans: &Orphans, done: &mut Done) -> Result {
         if writing::is_given_up(sb) {
             break;
         }
-        done.finish(sb, orphans, ino, Place(Noted::List))?;
+        done.finish(sb, orphans, ino, Place(Noted::List));
     }
     Ok(())
 }
@@ -339,13 +343,12 @@ struct Done {
 
 impl Done {
     /// Cuts an inode that is noted there, or has it deleted, which is done as it is dropped.
-    fn finish(&mut self, sb: &SuperBlock, orphans: &Orphans, ino: Ino, place: Place) -> Result {
-        let node = Node::new(GFP_KERNEL)?;
+    fn finish(&mut self, sb: &SuperBlock, orphans: &Orphans, ino: Ino, place: Place) {
         let Ok(inode) = iget_orphan(sb, ino) else {
             self.left = self.left.saturating_add(1);
-            return Ok(());
+            return;
         };
-        orphans.note(ino, place, node);
+        // One that was in memory before does not know.
         inode.set_orphan(Some(place));
         let cuts = inode.nlink() > 0;
         if cuts {
@@ -364,7 +367,6 @@ impl Done {
             None => &mut self.deleted,
         };
         *count = count.saturating_add(1);
-        Ok(())
     }
 }
 
