@@ -11,6 +11,7 @@
 //! reported, and nothing is taken from it any more.
 
 use super::{
+    blocks,
     groups::{
         spare,
         Allocator,
@@ -220,12 +221,11 @@ fn reserve_some(allocator: &Allocator, want: &Want) -> Result<Blocks> {
 
 /// Whether the blocks are for the end of a file to which more may be written.
 fn is_growing(inode: &Inode, want: &Want) -> bool {
-    let block_len = u64::from(inode.sb().volume().block_size().bytes().get());
     let end = u64::from(want.lblk.0).saturating_add(want.wanted.0);
     want.who != Who::Essential
         && inode.is_regular()
         && inode.is_open_for_write()
-        && end >= inode.i_size_read().div_ceil(block_len)
+        && end >= inode.i_size_read().div_ceil(blocks::len(inode))
 }
 
 /// Keeps blocks free no longer for a file to grow into, as nobody writes to it any more.

@@ -63,15 +63,11 @@ fn lblk(n: u64) -> Result<Lblk> {
 
 /// Where in the file a block begins.
 pub(super) fn pos(inode: &Inode, lblk: Lblk) -> u64 {
-    // OVERFLOW: less than 2^32 blocks of less than 2^17 bytes.
-    u64::from(lblk.0).saturating_mul(len(inode))
+    bytes(inode, Blocks(lblk.0.into()))
 }
 
-/// How many bytes as many blocks have.
-///
-/// # Errors
-///
-/// `EINVAL` for more than any file has.
-pub(super) fn bytes(inode: &Inode, n: Blocks) -> Result<u64> {
-    n.bytes(inode.sb().volume().block_size()).ok_or(EINVAL)
+/// How many bytes as many blocks of a file have.
+pub(super) fn bytes(inode: &Inode, n: Blocks) -> u64 {
+    // OVERFLOW: less than 2^32 blocks of less than 2^17 bytes.
+    n.0.saturating_mul(len(inode))
 }

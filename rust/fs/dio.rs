@@ -170,7 +170,7 @@ fn write_whole(
 ) -> Result<DirectWritten<'_, Stablefs, InodeExclusive<'_, Stablefs>>> {
     let (inode, end) = (ready.inode(), ready.end());
     let last = if ready.extends() {
-        Some(LastBlock::of(ready.inode_lock())?)
+        Some(LastBlock::of(ready.inode_lock(), end)?)
     } else {
         None
     };
@@ -179,8 +179,8 @@ fn write_whole(
         return written;
     };
     match &written {
-        Ok(DirectWritten::NeedsBuffered { write, .. }) => last.trim(write.inode_lock(), end),
-        Ok(DirectWritten::Done(_)) | Err(_) => last.trim(&inode.inode_lock(), end),
+        Ok(DirectWritten::NeedsBuffered { write, .. }) => last.trim(write.inode_lock()),
+        Ok(DirectWritten::Done(_)) | Err(_) => last.trim(&inode.inode_lock()),
     }
     written
 }

@@ -19,7 +19,7 @@
 //! again.
 
 use super::{
-    fsync, htree,
+    blocks, fsync, htree,
     inode::{
         read_block, //
     },
@@ -83,9 +83,9 @@ pub(super) fn lblks(dir: &Inode) -> impl Iterator<Item = Lblk> {
 }
 
 fn blocks(dir: &Inode) -> u32 {
-    let block_len = u64::from(dir.sb().volume().block_size().bytes().get());
+    let n = dir.disk().size().checked_div(blocks::len(dir)).unwrap_or(0);
     // A file has no more blocks than a `u32` can number.
-    u32::try_from(dir.disk().size().checked_div(block_len).unwrap_or(0)).unwrap_or(u32::MAX)
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Operations on open directories.
@@ -362,12 +362,12 @@ fn parent(dir: &Inode, layout: Layout) -> Result<Ino> {
 }
 
 fn iterate_linear(dir: &Inode, ctx: &mut DirContext<'_>) -> Result {
-    let block_len = u64::from(dir.sb().volume().block_size().bytes().get());
+    let block_len = blocks::len(dir);
     let first = ctx.pos().checked_div(block_len).unwrap_or(0);
     let first = u32::try_from(first).unwrap_or(u32::MAX);
     for lblk in (first..blocks(dir)).map(Lblk) {
         current::check_fatal_signal()?;
-        let start = u64::from(lblk.0).saturating_mul(block_len);
+        let start = blocks::pos(dir, lblk);
         let block = read_block(dir, lblk)?;
         for entry in leaf(dir, lblk, &block)?.entries() {
             let entry = entry.map_err(|error| {

@@ -28,7 +28,8 @@ use crate::{
             Content,
             Type, //
         },
-        Lblk, //
+        Lblk,
+        LblkRange, //
     },
 };
 use ::kernel::prelude::*;
@@ -69,7 +70,7 @@ fn delete(inode: &Inode) -> Result {
             );
             return Ok(());
         }
-        Content::Extents(_) => extents::truncate(inode, Lblk(0))?,
+        Content::Extents(_) => extents::remove_all(inode, LblkRange::all_from(Lblk(0)))?,
         Content::Target(_) | Content::Device(_) | Content::Nothing => (),
     }
     let credits = inode::CREDITS

@@ -14,6 +14,7 @@ use super::{
         self,
         Want, //
     },
+    blocks,
     inode,
     map::{
         self,
@@ -173,7 +174,7 @@ pub(super) fn allocate(
     let extent = extent_at(inode, lblks.start, blocks, state).map_err(give_back)?;
     let mut nodes = Nodes::new(transaction, inode).map_err(give_back)?;
     nodes.step(|tree| tree.insert(extent)).map_err(give_back)?;
-    inode.inode_add_bytes(bytes(inode, extent.len()));
+    inode.inode_add_bytes(blocks::bytes(inode, extent.len()));
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
     inode.uncount_reserved(reserved);
@@ -207,9 +208,7 @@ fn available(changing: &Changing<'_>, lblks: LblkRange, who: Who) -> Result<Lblk
 ///
 /// As [`allocate`]. `i_rwsem` is held exclusively.
 pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lblk, Pblk)> {
-    let block_len = u64::from(inode.sb().volume().block_size().bytes().get());
-    let lblk = inode.i_size_read().div_ceil(block_len);
-    let start = Lblk(u32::try_from(lblk).map_err(|_| EFBIG)?);
+    let start = blocks::behind(inode, inode.i_size_read())?;
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
     let extent = allocate(transaction, inode, lblks, State::Written, balloc::who())?;
@@ -269,7 +268,7 @@ pub(super) fn remove(
         return Ok(false);
     };
     let freed = free(transaction, inode, extent.pblks());
-    inode.inode_sub_bytes(bytes(inode, extent.len()));
+    inode.inode_sub_bytes(blocks::bytes(inode, extent.len()));
     freed
         .and_then(|()| nodes.finish())
         .inspect_err(|error| transaction.abort(*error))?;
@@ -284,7 +283,7 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
         .inspect_err(|error| transaction.abort(*error))
 }
 
-/// Takes away all that the file has from block `from` on, in as many transactions as that takes.
+/// Takes away all that the file has in `lblks`, in as many transactions as that takes.
 ///
 /// # Errors
 ///
@@ -292,20 +291,16 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
 ///
 /// # Context
 ///
-/// Sleeps. No handle is started. In case of a crash, the inode is on the list of orphans.
-pub(super) fn truncate(inode: &Inode, from: Lblk) -> Result {
-    let lblks = LblkRange {
-        start: from,
-        end: Lblk::END,
-    };
-    loop {
+/// Sleeps. No handle is started. Of a crash on the way, what is left is left: if it has to go all the
+/// same, the inode is noted as an orphan.
+pub(super) fn remove_all(inode: &Inode, lblks: LblkRange) -> Result {
+    let mut more = !lblks.is_empty();
+    while more {
         let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
-        let more = remove(&transaction, inode, lblks)?;
+        more = remove(&transaction, inode, lblks)?;
         transaction.stop()?;
-        if !more {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 #[inline(never)]
@@ -350,10 +345,6 @@ fn extent_at(inode: &Inode, start: Lblk, blocks: PblkRange, state: State) -> Res
     let end = start.checked_add(n).ok_or(EINVAL)?;
     let lblks = LblkRange { start, end };
     Extent::new(inode.sb().volume(), lblks, blocks.start, state).ok_or(EINVAL)
-}
-
-fn bytes(inode: &Inode, n: Blocks) -> u64 {
-    n.bytes(inode.sb().volume().block_size()).unwrap_or(0)
 }
 
 /// The nodes of a file's tree, in a transaction.
@@ -463,7 +454,7 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
             who: Who::Essential,
         };
         let blocks = balloc::new_blocks(self.transaction, self.inode, &want)?;
-        self.inode.inode_add_bytes(bytes(self.inode, Blocks(1)));
+        self.inode.inode_add_bytes(blocks::len(self.inode));
         Ok(blocks.start)
     }
 
@@ -472,21 +463,19 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
     }
 
     fn cancel(&mut self, new: Pblk) {
-        let blocks = PblkRange {
-            start: new,
-            end: new.checked_add(Blocks(1)).unwrap_or(new),
-        };
-        self.inode.inode_sub_bytes(bytes(self.inode, Blocks(1)));
+        self.inode.inode_sub_bytes(blocks::len(self.inode));
         let (transaction, ino) = (self.transaction, self.inode.ino());
-        if let Err(error) = balloc::give_back(transaction, ino, blocks, Who::Essential) {
+        let given_back = PblkRange::one(new)
+            .ok_or(EINVAL)
+            .and_then(|block| balloc::give_back(transaction, ino, block, Who::Essential));
+        if let Err(error) = given_back {
             transaction.abort(error);
         }
     }
 
     fn fill<T>(&mut self, new: Pblk, fill: impl FnOnce(&mut [u8]) -> T) -> Result<T> {
         self.is_changed = true;
-        let len = self.inode.sb().volume().block_size().bytes().get();
-        let len = usize::try_from(len).map_err(|_| EINVAL)?;
+        let len = usize::try_from(blocks::len(self.inode)).map_err(|_| EINVAL)?;
         let mut block = KVec::from_elem(0_u8, len, GFP_NOFAIL)?;
         let filled = fill(&mut block);
         self.transaction.create(new, &block)?;
@@ -508,13 +497,10 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
 
     fn free(&mut self, block: MetaBlock) -> Result {
         self.is_changed = true;
-        let blocks = PblkRange {
-            start: block.pblk,
-            end: block.pblk.checked_add(Blocks(1)).ok_or(EINVAL)?,
-        };
+        let freed = PblkRange::one(block.pblk).ok_or(EINVAL)?;
         self.transaction.revoke(block.pblk)?;
-        balloc::free_blocks(self.transaction, self.inode.ino(), blocks)?;
-        self.inode.inode_sub_bytes(bytes(self.inode, Blocks(1)));
+        balloc::free_blocks(self.transaction, self.inode.ino(), freed)?;
+        self.inode.inode_sub_bytes(blocks::len(self.inode));
         Ok(())
     }
 }

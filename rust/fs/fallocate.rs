@@ -103,8 +103,8 @@ fn change(file: &File, wanted: &Fallocate) -> Result {
         _ => (),
     }
     if wanted.mode != FallocateMode::PunchHole {
-        let last = LastBlock::of(&lock)?;
-        allocate(inode, blocks::around(inode, pos, end)?).inspect_err(|_| last.trim(&lock, end))?;
+        let last = LastBlock::of(&lock, end)?;
+        allocate(inode, blocks::around(inode, pos, end)?).inspect_err(|_| last.trim(&lock))?;
     }
     if enlarges {
         enlarge(&lock, end, zeroed)?;

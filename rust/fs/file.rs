@@ -138,7 +138,7 @@ impl file::Operations for Operations {
         let pos = match whence {
             Whence::SEEK_DATA => {
                 let _lock = inode.inode_lock_shared();
-                seek_data(inode, pos)?
+                kernel::iomap::seek_data::<iomap::Operations>(inode, pos)?
             }
             Whence::SEEK_HOLE => {
                 let _lock = inode.inode_lock_shared();
@@ -150,29 +150,6 @@ impl file::Operations for Operations {
             }
         };
         file.vfs_setpos(pos, maxbytes)
-    }
-}
-
-/// The next data from `pos` on.
-///
-/// Where an unwritten extent ends within a folio that has data farther on, iomap says that they begin
-/// with the end of the extent. So what is found behind a hole is looked at from there, too.
-///
-/// # Errors
-///
-/// `ENXIO` if there are none; what reading the tree says.
-///
-/// # Context
-///
-/// Sleeps. `i_rwsem` is held.
-fn seek_data(inode: &Inode, pos: i64) -> Result<i64> {
-    let mut from = pos;
-    loop {
-        let data = kernel::iomap::seek_data::<iomap::Operations>(inode, from)?;
-        if data == from {
-            return Ok(data);
-        }
-        from = data;
     }
 }
 

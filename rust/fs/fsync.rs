@@ -4,6 +4,7 @@
 //! the transaction with that is committed, or the device's cache is flushed.
 
 use super::{
+    writing,
     File,
     Inode, //
 };
@@ -40,7 +41,7 @@ fn sync(file: &File, range: ByteRange, tid: fn(&Inode) -> Option<Tid>) -> Result
         // Nothing was written.
         return Ok(());
     };
-    if journal.is_aborted() {
+    if writing::is_given_up(sb) {
         return Err(EIO);
     }
     if cfg!(stablefs_control = "skip_fsync_commit") {

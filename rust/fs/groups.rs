@@ -113,13 +113,15 @@ impl Groups {
             let Some(descriptor) = descriptor else {
                 continue;
             };
-            let one = |start: Pblk| PblkRange {
-                start,
+            for (kind, pblk) in [
+                (Kind::BlockBitmap, descriptor.block_bitmap()),
+                (Kind::InodeBitmap, descriptor.inode_bitmap()),
+            ] {
                 // Inside of the volume, as was checked.
-                end: start.checked_add(Blocks(1)).unwrap_or(start),
-            };
-            gathering.add(Kind::BlockBitmap, one(descriptor.block_bitmap()), None)?;
-            gathering.add(Kind::InodeBitmap, one(descriptor.inode_bitmap()), None)?;
+                if let Some(block) = PblkRange::one(pblk) {
+                    gathering.add(kind, block, None)?;
+                }
+            }
             gathering.add(Kind::InodeTable, descriptor.inode_table(), None)?;
         }
         if table.unknown > 1 {

@@ -40,6 +40,7 @@ use crate::{
             FileKattr, //
         },
         inode::{
+            Attributes,
             Flags,
             Got,
             Iattr,
@@ -555,17 +556,19 @@ fn params(sb: &SuperBlock, disk: &ondisk::Inode) -> Result<Params<Stablefs>> {
     let dax = sb.volume().dax().is_for(sb, disk.file_type(), disk.flags());
     Ok(Params {
         kind: kind(disk.file_type(), disk.content(), dax)?,
-        permissions: disk.permissions(),
-        uid: disk.uid(),
-        gid: disk.gid(),
-        nlink: disk.links().into(),
-        size: disk.size(),
-        blocks: disk.sectors(),
-        atime: time(disk.atime()),
-        mtime: time(disk.mtime()),
-        ctime: time(disk.ctime()),
+        attributes: Attributes {
+            permissions: disk.permissions(),
+            uid: disk.uid(),
+            gid: disk.gid(),
+            nlink: disk.links().into(),
+            size: disk.size(),
+            blocks: disk.sectors(),
+            atime: time(disk.atime()),
+            mtime: time(disk.mtime()),
+            ctime: time(disk.ctime()),
+            version: disk.version(),
+        },
         generation: disk.generation(),
-        version: disk.version(),
         flags: vfs_flags(disk.flags(), dax),
     })
 }

@@ -24,7 +24,6 @@ use crate::{
     ondisk::{
         self,
         Block,
-        Blocks,
         InBlock,
         Ino,
         Pblk,
@@ -168,8 +167,7 @@ impl AsRef<[u8]> for MetaBlock {
 impl MetaBlock {
     /// Reads block `pblk`, which has to be one of the volume, and which `ino` says is its own.
     pub(super) fn read(sb: &SuperBlock, ino: Ino, pblk: Pblk) -> Result<Self> {
-        let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
-        sb.check_blocks(ino, PblkRange { start: pblk, end })?;
+        sb.check_blocks(ino, PblkRange::one(pblk).ok_or(EINVAL)?)?;
         let bytes = copy_block(sb, sb.volume(), pblk)
             .map_err(|error| unreadable(sb, At::block(ino, pblk), error))?;
         Ok(Self { pblk, bytes })

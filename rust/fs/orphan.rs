@@ -11,7 +11,7 @@ mod file;
 mod list;
 
 use super::{
-    extents, ialloc,
+    blocks, extents, ialloc,
     inode::{
         self,
         iget_orphan, //
@@ -22,21 +22,18 @@ use super::{
     },
     refusal::Refusal,
     transaction::Transaction,
-    Inode, KernelCrc32c, SuperBlock,
+    writing, Inode, KernelCrc32c, SuperBlock,
 };
 use crate::{
     kernel::{
         errno,
-        jbd2::{
-            Credits,
-            Loaded, //
-        },
+        jbd2::Credits,
         log, //
     },
     ondisk::{
         self,
         Ino,
-        Lblk, //
+        LblkRange, //
     },
 };
 use ::kernel::{
@@ -131,13 +128,13 @@ pub(super) fn add(transaction: &Transaction<'_>, inode: &Inode) -> Result {
         None => None,
     };
     let place = match in_file {
-        Some(place) => Place(Noted::File(place)),
-        None => {
-            orphans.list.add(transaction, inode)?;
-            Place(Noted::List)
+        Some(place) => {
+            let place = Place(Noted::File(place));
+            inode.set_orphan(Some(place));
+            place
         }
+        None => orphans.list.add(transaction, inode)?,
     };
-    inode.set_orphan(Some(place));
     orphans.note(inode.ino(), place, node);
     Ok(())
 }
@@ -246,11 +243,15 @@ fn recover_file(sb: &SuperBlock, orphans: &Orphans, file: &File, done: &mut Done
         return read;
     }
     for (at, place, number) in noted {
-        if is_aborted(sb) {
+        if writing::is_given_up(sb) {
             break;
         }
         match used(sb, number) {
-            Ok(Some(ino)) => done.finish(sb, orphans, ino, Place(Noted::File(place)))?,
+            Ok(Some(ino)) => {
+                let place = Place(Noted::File(place));
+                orphans.note(ino, place, Node::new(GFP_KERNEL)?);
+                done.finish(sb, orphans, ino, place);
+            }
             Ok(None) => {
                 report(sb, format_args!("{at} names inode {number}, which is free"));
                 let vacated = Transaction::start(sb, CREDITS).and_then(|transaction| {
@@ -297,10 +298,10 @@ fn recover_list(sb: &SuperBlock, orphans: &Orphans, done: &mut Done) -> Result {
     }
     orphans.list.set(listed);
     for ino in inodes {
-        if is_aborted(sb) {
+        if writing::is_given_up(sb) {
             break;
         }
-        done.finish(sb, orphans, ino, Place(Noted::List))?;
+        done.finish(sb, orphans, ino, Place(Noted::List));
     }
     Ok(())
 }
@@ -333,10 +334,6 @@ fn report(sb: &SuperBlock, what: fmt::Arguments<'_>) {
     sb.volume().set_has_errors();
 }
 
-fn is_aborted(sb: &SuperBlock) -> bool {
-    sb.journal().is_some_and(Loaded::is_aborted)
-}
-
 #[derive(Default)]
 struct Done {
     deleted: u32,
@@ -346,13 +343,12 @@ struct Done {
 
 impl Done {
     /// Cuts an inode that is noted there, or has it deleted, which is done as it is dropped.
-    fn finish(&mut self, sb: &SuperBlock, orphans: &Orphans, ino: Ino, place: Place) -> Result {
-        let node = Node::new(GFP_KERNEL)?;
+    fn finish(&mut self, sb: &SuperBlock, orphans: &Orphans, ino: Ino, place: Place) {
         let Ok(inode) = iget_orphan(sb, ino) else {
             self.left = self.left.saturating_add(1);
-            return Ok(());
+            return;
         };
-        orphans.note(ino, place, node);
+        // One that was in memory before does not know.
         inode.set_orphan(Some(place));
         let cuts = inode.nlink() > 0;
         if cuts {
@@ -371,16 +367,13 @@ impl Done {
             None => &mut self.deleted,
         };
         *count = count.saturating_add(1);
-        Ok(())
     }
 }
 
 /// Takes away what a file has behind its end, and notes it no more.
 pub(super) fn finish_cut(inode: &Inode) -> Result {
-    let block_len = u64::from(inode.sb().volume().block_size().bytes().get());
-    let from = inode.i_size_read().div_ceil(block_len);
-    let from = u32::try_from(from).map_or(Lblk::END, Lblk);
-    extents::truncate(inode, from)?;
+    let start = blocks::behind(inode, inode.i_size_read())?;
+    extents::remove_all(inode, LblkRange::all_from(start))?;
     let transaction = Transaction::start(inode.sb(), CREDITS)?;
     remove(&transaction, inode)?;
     transaction.stop()

@@ -109,8 +109,7 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
                 inode.set_replaced();
             }
             let start = blocks::behind(inode, size)?;
-            let end = Lblk::END;
-            delalloc::release(inode, LblkRange { start, end });
+            delalloc::release(inode, LblkRange::all_from(start));
         }
         Ordering::Equal => (),
     }
@@ -186,55 +185,56 @@ pub(super) fn free(inode: &Inode, lblks: LblkRange) -> Result {
     if !lblks.is_empty() {
         delalloc::release(inode, lblks);
     }
-    let mut more = lblks.start < lblks.end;
-    while more {
-        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
-        more = extents::remove(&transaction, inode, lblks)?;
-        transaction.stop()?;
-    }
-    Ok(())
+    extents::remove_all(inode, lblks)
 }
 
-/// The block behind the last one that a file has, or has reserved; at least that behind its end.
-pub(super) struct LastBlock(Lblk);
+/// What a file has, or has reserved, between its end and that of something that allocates there.
+pub(super) struct LastBlock {
+    /// The block behind the last one of that; else that behind the end of the file.
+    last: Lblk,
+    /// Where what allocates ends.
+    end: Lblk,
+}
 
 impl LastBlock {
-    /// That of a file, before something is allocated behind its end.
+    /// That of a file, before something is allocated behind its end up to `end`. What it has behind that
+    /// may be much, and is of no interest.
     ///
     /// # Errors
     ///
-    /// What reading the tree says.
+    /// What reading the tree says; `EFBIG`.
     ///
     /// # Context
     ///
     /// Sleeps.
-    pub(super) fn of(lock: &InodeExclusive<'_, Stablefs>) -> Result<Self> {
+    pub(super) fn of(lock: &InodeExclusive<'_, Stablefs>, end: u64) -> Result<Self> {
         let inode = lock.inode();
+        let end = blocks::behind(inode, end)?;
         let mut lblk = blocks::behind(inode, inode.i_size_read())?;
         let mut last = lblk;
-        while lblk < Lblk::END {
+        while lblk < end {
             let mapping = map::lookup(inode, lblk)?.mapping;
             lblk = mapping.lblks().end;
             if !matches!(mapping, Mapping::Hole(_)) {
                 last = lblk;
             }
         }
-        Ok(Self(last))
+        Ok(Self { last, end })
     }
 
-    /// Frees what has been allocated behind that and the end of the file, for a write up to `end` that
-    /// did not get there. What the file had before may have been promised.
+    /// Frees what has been allocated behind that and the end of the file, for a write that did not get
+    /// there. What the file had before may have been promised.
     ///
     /// That is not worth an error: they are no data, and the file can still be cut.
     ///
     /// # Context
     ///
     /// Sleeps. No handle is started.
-    pub(super) fn trim(self, lock: &InodeExclusive<'_, Stablefs>, end: u64) {
+    pub(super) fn trim(self, lock: &InodeExclusive<'_, Stablefs>) {
         let inode = lock.inode();
         let trim = || {
-            let start = blocks::behind(inode, inode.i_size_read())?.max(self.0);
-            let end = blocks::behind(inode, end)?;
+            let start = blocks::behind(inode, inode.i_size_read())?.max(self.last);
+            let end = self.end;
             free(inode, LblkRange { start, end })
         };
         let _ = trim();

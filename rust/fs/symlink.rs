@@ -31,7 +31,6 @@ use crate::{
             Fields,
             Type, //
         },
-        Blocks,
         Lblk, //
     },
 };
@@ -82,7 +81,7 @@ impl inode::Operations for Operations {
 /// one with its target in the inode.
 pub(super) fn forget_target(volume: &ondisk::Superblock, fields: &mut Fields) {
     let has_tree = matches!(fields.content, Content::Extents(_));
-    let block = Blocks(1).bytes(volume.block_size()).unwrap_or(0) / 512;
+    let block = u64::from(volume.block_size().bytes().get()) / 512;
     let others = fields.xattr_block.map_or(0, |_| block);
     if fields.file_type == Type::Symlink && has_tree && fields.sectors <= others {
         fields.size = 0;

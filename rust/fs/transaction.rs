@@ -33,7 +33,6 @@ use crate::{
     },
     ondisk::{
         Block,
-        Blocks,
         InBlock,
         Ino,
         Pblk,
@@ -96,8 +95,8 @@ impl<'a> Transaction<'a> {
     ///
     /// Sleeps. What protects the block is held, and is until it has been [written](Edit::write).
     pub(super) fn edit(&self, ino: Ino, pblk: Pblk) -> Result<Edit<'_>> {
-        let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
-        self.sb.check_blocks(ino, PblkRange { start: pblk, end })?;
+        let block = PblkRange::one(pblk).ok_or(EINVAL)?;
+        self.sb.check_blocks(ino, block)?;
         self.edit_own(At::block(ino, pblk), pblk)
     }
 

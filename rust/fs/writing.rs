@@ -69,10 +69,11 @@ pub(super) fn check(volume: &Superblock) -> Result<(), Refusal> {
 pub(super) fn open(sb: &SuperBlock) -> Result<(), Refusal> {
     let volume = sb.volume();
     check(volume)?;
-    match sb.journal() {
-        None => load_journal(sb)?,
-        Some(journal) if journal.is_aborted() => return Err(Refusal::Aborted),
-        Some(_) => (),
+    if is_given_up(sb) {
+        return Err(Refusal::Aborted);
+    }
+    if sb.journal().is_none() {
+        load_journal(sb)?;
     }
     if sb.volume().orphans().is_none() {
         sb.volume().set_orphans(Orphans::new(sb)?);
@@ -165,7 +166,7 @@ pub(super) fn thaw(sb: &SuperBlock) {
     let Some(journal) = sb.journal() else {
         return;
     };
-    if journal.is_aborted() {
+    if is_given_up(sb) {
         log::err(sb, format_args!("{}", Refusal::Aborted));
         return;
     }

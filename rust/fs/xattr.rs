@@ -23,6 +23,7 @@ pub(super) use set::{
 };
 
 use super::{
+    blocks,
     inode::{
         place_of,
         read_bytes, //
@@ -32,7 +33,10 @@ use super::{
         At,
         MetaBlock, //
     },
-    orphan, Inode, KernelCrc32c, Stablefs,
+    orphan,
+    Inode,
+    KernelCrc32c,
+    Stablefs, //
 };
 use crate::{
     kernel::{
@@ -59,96 +63,74 @@ use crate::{
     },
 };
 use ::kernel::prelude::*;
-use core::ops::ControlFlow;
+use core::{
+    marker::PhantomData,
+    ops::ControlFlow, //
+};
 
 /// What handles all but access control lists.
 pub(super) const HANDLERS: Handlers<Stablefs> = Handlers::new(&[
-    Handler::new::<User>(),
-    Handler::new::<Trusted>(),
-    Handler::new::<Security>(),
-    Handler::new::<Hurd>(),
+    Handler::new::<Operations<User>>(),
+    Handler::new::<Operations<Trusted>>(),
+    Handler::new::<Operations<Security>>(),
+    Handler::new::<Operations<Hurd>>(),
     Handler::END,
 ]);
 
+/// Attributes whose names begin alike.
+trait Namespace: 'static {
+    /// With what they begin.
+    const TEXT: &'static CStr;
+    /// That as the disk has it.
+    const PREFIX: Prefix;
+    /// Whether the mounter may have switched them off.
+    const IS_OPTIONAL: bool;
+}
+
 struct User;
 
-#[vtable]
-impl xattr::Operations for User {
-    type FileSystem = Stablefs;
-
-    const PREFIX: &'static CStr = c"user.";
-
-    fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get_user(inode, Prefix::USER, name, value)
-    }
-
-    fn set(
-        _: Idmap<'_>,
-        inode: Locked<'_, Stablefs>,
-        name: &CStr,
-        value: Option<&[u8]>,
-        flags: SetFlags,
-    ) -> Result {
-        set_user(inode, Prefix::USER, name.to_bytes(), value, flags)
-    }
+impl Namespace for User {
+    const TEXT: &'static CStr = c"user.";
+    const PREFIX: Prefix = Prefix::USER;
+    const IS_OPTIONAL: bool = true;
 }
 
 struct Trusted;
 
-#[vtable]
-impl xattr::Operations for Trusted {
-    type FileSystem = Stablefs;
-
-    const PREFIX: &'static CStr = c"trusted.";
-
-    fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get_value(inode, Prefix::TRUSTED, name, value)
-    }
-
-    fn set(
-        _: Idmap<'_>,
-        inode: Locked<'_, Stablefs>,
-        name: &CStr,
-        value: Option<&[u8]>,
-        flags: SetFlags,
-    ) -> Result {
-        set::set(inode, Prefix::TRUSTED, name.to_bytes(), value, flags)
-    }
+impl Namespace for Trusted {
+    const TEXT: &'static CStr = c"trusted.";
+    const PREFIX: Prefix = Prefix::TRUSTED;
+    const IS_OPTIONAL: bool = false;
 }
 
 struct Security;
 
-#[vtable]
-impl xattr::Operations for Security {
-    type FileSystem = Stablefs;
-
-    const PREFIX: &'static CStr = c"security.";
-
-    fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get_value(inode, Prefix::SECURITY, name, value)
-    }
-
-    fn set(
-        _: Idmap<'_>,
-        inode: Locked<'_, Stablefs>,
-        name: &CStr,
-        value: Option<&[u8]>,
-        flags: SetFlags,
-    ) -> Result {
-        set::set(inode, Prefix::SECURITY, name.to_bytes(), value, flags)
-    }
+impl Namespace for Security {
+    const TEXT: &'static CStr = c"security.";
+    const PREFIX: Prefix = Prefix::SECURITY;
+    const IS_OPTIONAL: bool = false;
 }
 
 struct Hurd;
 
+impl Namespace for Hurd {
+    const TEXT: &'static CStr = c"gnu.";
+    const PREFIX: Prefix = Prefix::HURD;
+    const IS_OPTIONAL: bool = true;
+}
+
+/// Operations on the attributes of a namespace.
+struct Operations<N>(PhantomData<N>);
+
 #[vtable]
-impl xattr::Operations for Hurd {
+impl<N: Namespace> xattr::Operations for Operations<N> {
     type FileSystem = Stablefs;
 
-    const PREFIX: &'static CStr = c"gnu.";
+    const PREFIX: &'static CStr = N::TEXT;
 
     fn get(inode: &Inode, name: &CStr, value: &mut Buffer<'_>) -> Result {
-        get_user(inode, Prefix::HURD, name, value)
+        check::<N>(inode)?;
+        get(inode, N::PREFIX, name.to_bytes(), |bytes| value.push(bytes))
     }
 
     fn set(
@@ -158,34 +140,17 @@ impl xattr::Operations for Hurd {
         value: Option<&[u8]>,
         flags: SetFlags,
     ) -> Result {
-        set_user(inode, Prefix::HURD, name.to_bytes(), value, flags)
+        check::<N>(&inode)?;
+        set::set(inode, N::PREFIX, name.to_bytes(), value, flags)
     }
 }
 
-/// Gives the value of an attribute of a kind that the mounter may have switched off.
-fn get_user(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) -> Result {
-    if !inode.sb().volume().options().user_xattr() {
+/// Refuses what the mounter has switched off.
+fn check<N: Namespace>(inode: &Inode) -> Result {
+    if N::IS_OPTIONAL && !inode.sb().volume().options().user_xattr() {
         return Err(errno::eopnotsupp());
     }
-    get_value(inode, prefix, name, value)
-}
-
-/// As [`get_user`], for a change.
-fn set_user(
-    inode: Locked<'_, Stablefs>,
-    prefix: Prefix,
-    name: &[u8],
-    value: Option<&[u8]>,
-    flags: SetFlags,
-) -> Result {
-    if !inode.sb().volume().options().user_xattr() {
-        return Err(errno::eopnotsupp());
-    }
-    set::set(inode, prefix, name, value, flags)
-}
-
-fn get_value(inode: &Inode, prefix: Prefix, name: &CStr, value: &mut Buffer<'_>) -> Result {
-    get(inode, prefix, name.to_bytes(), |bytes| value.push(bytes))
+    Ok(())
 }
 
 /// Where attributes are: in the inode, or else in their block; none, if there are none.
@@ -217,7 +182,7 @@ pub(super) fn place(inode: &Inode) -> Result<Option<OnlyExtent>> {
     };
     Ok(Some(OnlyExtent {
         addr: metadata::addr(sb.volume(), pblk, 0)?,
-        len: sb.volume().block_size().bytes().get().into(),
+        len: blocks::len(inode),
         is_inline: false,
     }))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One read of an open file, which may end after the call that began it.
+//! One read of an open file, or one write to it, which may end after the call that began it.
 //!
 //! read → locked (`i_rwsem` shared), for what does not go through the page cache
 //!
@@ -28,18 +28,21 @@ use ::kernel::{
 };
 use core::{
     marker::PhantomData,
+    ops::Deref,
     ptr::NonNull, //
 };
 
-/// One read, with where to, as C's `struct kiocb` and `struct iov_iter`.
+/// What a read and a write have in common, as C's `struct kiocb`.
 ///
 /// # Invariants
 ///
 /// The kiocb is valid, of a [`File<T>`], and the caller's alone for `'a`.
+pub(crate) struct Kiocb<'a, T>(NonNull<bindings::kiocb>, PhantomData<&'a File<T>>);
+
+/// One read, with where to, as C's `struct kiocb` and `struct iov_iter`.
 pub(crate) struct Read<'a, T> {
-    iocb: NonNull<bindings::kiocb>,
+    iocb: Kiocb<'a, T>,
     to: &'a mut IovIterDest<'a>,
-    _file: PhantomData<&'a File<T>>,
 }
 
 /// A read whose inode has its `i_rwsem` held shared.
@@ -48,25 +51,23 @@ pub(crate) struct Locked<'a, T: FileSystemType> {
     _lock: InodeShared<'a, T>,
 }
 
-impl<'a, T: FileSystemType> Read<'a, T> {
+impl<'a, T: FileSystemType> Kiocb<'a, T> {
     /// # Safety
     ///
-    /// `iocb` has to be as the type wants it, and `to` a destination that is the caller's alone, for
-    /// `'a`.
-    pub(super) unsafe fn from_raw(iocb: *mut bindings::kiocb, to: *mut bindings::iov_iter) -> Self {
-        Self {
-            // SAFETY: Valid by the contract of this function.
-            iocb: unsafe { NonNull::new_unchecked(iocb) },
-            // SAFETY: By the contract of this function.
-            to: unsafe { IovIterDest::from_raw(to) },
-            _file: PhantomData,
-        }
+    /// `iocb` has to be as the type wants it for `'a`.
+    unsafe fn from_raw(iocb: *mut bindings::kiocb) -> Self {
+        // SAFETY: Valid by the contract of this function.
+        Self(unsafe { NonNull::new_unchecked(iocb) }, PhantomData)
+    }
+
+    fn as_ptr(&self) -> *mut bindings::kiocb {
+        self.0.as_ptr()
     }
 
     /// The file.
     pub(crate) fn file(&self) -> &'a File<T> {
         // SAFETY: Valid by the type invariants; constant.
-        let file = unsafe { (*self.iocb.as_ptr()).ki_filp };
+        let file = unsafe { (*self.as_ptr()).ki_filp };
         // SAFETY: By the type invariants.
         unsafe { File::from_raw(file) }
     }
@@ -76,17 +77,12 @@ impl<'a, T: FileSystemType> Read<'a, T> {
         self.file().inode()
     }
 
-    /// From where in the file.
+    /// Where in the file; to write with `O_APPEND`, that is not yet known until the write is checked.
     pub(crate) fn pos(&self) -> u64 {
         // SAFETY: Valid by the type invariants.
-        let pos = unsafe { (*self.iocb.as_ptr()).ki_pos };
+        let pos = unsafe { (*self.as_ptr()).ki_pos };
         // The VFS has refused those below 0.
         u64::try_from(pos).unwrap_or(0)
-    }
-
-    /// How many bytes are wanted, at most.
-    pub(crate) fn len(&self) -> usize {
-        self.to.len()
     }
 
     /// Whether the page cache is to be left out.
@@ -94,17 +90,42 @@ impl<'a, T: FileSystemType> Read<'a, T> {
         self.has(bindings::IOCB_DIRECT)
     }
 
-    /// Whether the caller waits until the read has ended.
+    /// Whether the caller would rather be refused (`EAGAIN`) than wait.
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.has(bindings::IOCB_NOWAIT)
+    }
+
+    /// Whether the caller waits until it has ended.
     pub(crate) fn is_sync(&self) -> bool {
         // SAFETY: Valid by the type invariants; constant.
-        unsafe { (*self.iocb.as_ptr()).ki_complete }.is_none()
+        unsafe { (*self.as_ptr()).ki_complete }.is_none()
     }
 
     fn has(&self, flag: u32) -> bool {
         // SAFETY: Valid by the type invariants.
-        let flags = unsafe { (*self.iocb.as_ptr()).ki_flags };
+        let flags = unsafe { (*self.as_ptr()).ki_flags };
         // CAST: a set of bits.
         flags as u32 & flag != 0
+    }
+}
+
+impl<'a, T: FileSystemType> Read<'a, T> {
+    /// # Safety
+    ///
+    /// `iocb` has to be as [`Kiocb`] wants it, and `to` a destination that is the caller's alone, for
+    /// `'a`.
+    pub(super) unsafe fn from_raw(iocb: *mut bindings::kiocb, to: *mut bindings::iov_iter) -> Self {
+        Self {
+            // SAFETY: By the contract of this function.
+            iocb: unsafe { Kiocb::from_raw(iocb) },
+            // SAFETY: As above.
+            to: unsafe { IovIterDest::from_raw(to) },
+        }
+    }
+
+    /// How many bytes are wanted, at most.
+    pub(crate) fn len(&self) -> usize {
+        self.to.len()
     }
 
     /// Reads through the page cache.
@@ -130,7 +151,7 @@ impl<'a, T: FileSystemType> Read<'a, T> {
     /// Sleeps.
     pub(crate) fn lock_shared(self) -> Result<Locked<'a, T>> {
         let inode = self.inode();
-        let lock = if self.has(bindings::IOCB_NOWAIT) {
+        let lock = if self.is_nowait() {
             inode.inode_trylock_shared().ok_or(EAGAIN)?
         } else {
             inode.inode_lock_shared()
@@ -167,5 +188,13 @@ impl<'a, T: FileSystemType> Locked<'a, T> {
             unsafe { to.revert(taken) };
         }
         result
+    }
+}
+
+impl<'a, T> Deref for Read<'a, T> {
+    type Target = Kiocb<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.iocb
     }
 }

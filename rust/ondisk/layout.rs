@@ -158,8 +158,7 @@ impl Superblock {
 
     /// As [`holds`](Self::holds), of one block.
     pub(super) fn holds_block(&self, pblk: Pblk) -> bool {
-        pblk.checked_add(Blocks(1))
-            .is_some_and(|end| self.holds(PblkRange { start: pblk, end }))
+        PblkRange::one(pblk).is_some_and(|block| self.holds(block))
     }
 
     /// Where an inode is, if the inode table of its group begins with block `table`.

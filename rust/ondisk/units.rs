@@ -25,6 +25,14 @@ pub struct PblkRange {
 }
 
 impl PblkRange {
+    /// One block; `None` for that of the last number, behind which no range can end. No volume has it.
+    pub fn one(pblk: Pblk) -> Option<Self> {
+        Some(Self {
+            start: pblk,
+            end: pblk.checked_add(Blocks(1))?,
+        })
+    }
+
     /// Whether a block is in both.
     pub fn overlaps(self, other: Self) -> bool {
         self.start.max(other.start) < self.end.min(other.end)
@@ -76,6 +84,12 @@ pub struct LblkRange {
 }
 
 impl LblkRange {
+    /// All that a file can have from `start` on.
+    pub fn all_from(start: Lblk) -> Self {
+        let end = Lblk::END;
+        Self { start, end }
+    }
+
     /// Whether `lblk` is one of them.
     pub fn contains(self, lblk: Lblk) -> bool {
         self.start <= lblk && lblk < self.end
@@ -206,6 +220,12 @@ mod tests {
             start: Pblk(start),
             end: Pblk(end),
         };
+        assert_eq!(PblkRange::one(Pblk(7)), Some(range(7, 8)));
+        assert_eq!(
+            PblkRange::one(Pblk(u64::MAX - 1)),
+            Some(range(u64::MAX - 1, u64::MAX))
+        );
+        assert_eq!(PblkRange::one(Pblk(u64::MAX)), None);
         assert!(!range(1, 3).overlaps(range(3, 4)));
         assert!(!range(3, 4).overlaps(range(1, 3)));
         assert!(range(1, 4).overlaps(range(3, 9)));

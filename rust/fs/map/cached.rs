@@ -194,10 +194,7 @@ impl ExtentMap {
             })?;
             let change = change.ok_or(EINVAL)?;
             reserved = reserved.saturating_add(change.reserved.0);
-            rest = now.clip(LblkRange {
-                start: change.next,
-                end: Lblk::END,
-            });
+            rest = now.clip(LblkRange::all_from(change.next));
         }
         Ok(Blocks(reserved))
     }

@@ -12,6 +12,7 @@ use super::{
     super::{
         acl,
         attr::to_disk,
+        blocks,
         extents::{
             self,
             Steps, //
@@ -79,7 +80,6 @@ use crate::{
             EXTRA_ISIZE, //
         },
         xattr::Prefix,
-        Blocks,
         Ino,
         RoCompat,
         Superblock, //
@@ -199,7 +199,7 @@ impl Draft {
         let generation = get_random_u32();
         let len = u64::try_from(what.target_len())?;
         let is_long = matches!(what, What::LongSymlink(_));
-        let block_len = Blocks(1).bytes(volume.block_size()).unwrap_or(0);
+        let block_len = u64::from(volume.block_size().bytes().get());
         let projid = if has_project(&above, volume) {
             above.projid()
         } else {
@@ -423,7 +423,7 @@ fn fill(
     what: &What<'_>,
 ) -> Result {
     let volume = created.sb().volume();
-    let len = usize::try_from(volume.block_size().bytes().get())?;
+    let len = usize::try_from(blocks::len(created))?;
     let (size, links) = match what {
         What::Directory => (len, 2),
         What::LongSymlink(target) => (target.len(), 1),

@@ -10,7 +10,7 @@
 
 use super::{
     super::{
-        dir,
+        blocks, dir,
         extents::{
             self,
             Steps, //
@@ -420,7 +420,7 @@ impl New {
 
 impl<'t, 'a> Grown<'t, 'a> {
     fn new(transaction: &'t Transaction<'a>, dir: Locked<'t, Stablefs>, n: usize) -> Result<Self> {
-        let block_len = dir.sb().volume().block_size().bytes().get();
+        let block_len = blocks::len(&dir);
         let mut grown = Self {
             transaction,
             dir,
@@ -432,7 +432,7 @@ impl<'t, 'a> Grown<'t, 'a> {
             let len = usize::try_from(block_len).map_err(|_| EINVAL)?;
             let bytes = KVec::from_elem(0, len, GFP_KERNEL)?;
             let (lblk, pblk) = extents::append(transaction, &dir)?;
-            dir.i_size_write(dir.i_size_read().saturating_add(block_len.into()));
+            dir.i_size_write(dir.i_size_read().saturating_add(block_len));
             grown.blocks.push(New { lblk, pblk, bytes }, GFP_KERNEL)?;
         }
         Ok(grown)
@@ -447,12 +447,7 @@ impl<'t, 'a> Grown<'t, 'a> {
     }
 
     fn undo(&self) -> Result {
-        let block_len = self.dir.sb().volume().block_size().bytes().get();
-        let start = self.old_size.checked_div(block_len.into()).unwrap_or(0);
-        let lblks = LblkRange {
-            start: Lblk(u32::try_from(start).map_err(|_| EINVAL)?),
-            end: Lblk::END,
-        };
+        let lblks = LblkRange::all_from(blocks::at(&self.dir, self.old_size)?);
         self.dir.i_size_write(self.old_size);
         while extents::remove(self.transaction, &self.dir, lblks)? {}
         Ok(())

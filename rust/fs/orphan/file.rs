@@ -16,6 +16,7 @@ use super::super::{
     },
     transaction::{
         self,
+        Edit,
         Transaction, //
     },
     KernelCrc32c,
@@ -54,9 +55,9 @@ pub(super) struct File {
     ino: Ino,
     seed: Seed,
     blocks: KVec<Pblk>,
-    /// Which of the blocks may have room, held while the file is changed.
+    /// Which of the blocks may have room, if one may, held while the file is changed.
     #[pin]
-    next: Mutex<usize>,
+    next: Mutex<Option<usize>>,
 }
 
 impl File {
@@ -86,7 +87,7 @@ impl File {
                 ino,
                 seed,
                 blocks,
-                next <- new_mutex!(0, "stablefs::orphans"),
+                next <- new_mutex!(Some(0), "stablefs::orphans"),
             }),
             GFP_KERNEL,
         )
@@ -104,32 +105,43 @@ impl File {
     ///
     /// Sleeps. The transaction has a block left.
     pub(super) fn add(&self, transaction: &Transaction<'_>, ino: Ino) -> Result<Option<Place>> {
-        let sb = transaction.sb();
         let mut next = self.next.lock();
+        let Some(first) = *next else {
+            return Ok(None);
+        };
         for n in 0..self.blocks.len() {
-            let n = next
+            let n = first
                 .checked_add(n)
                 .and_then(|n| n.checked_rem(self.blocks.len()))
                 .ok_or(EINVAL)?;
             let pblk = *self.blocks.get(n).ok_or(EINVAL)?;
-            let Some(slot) = self.vacant(sb, pblk)? else {
-                continue;
-            };
-            self.set(transaction, Place { pblk, slot }, Some(ino))?;
-            *next = n;
-            return Ok(Some(Place { pblk, slot }));
+            if let Some(place) = self.add_to(transaction, pblk, ino)? {
+                *next = Some(n);
+                return Ok(Some(place));
+            }
         }
+        *next = None;
         Ok(None)
     }
 
-    /// A place in a block where nothing is noted, if there is one and the block can be used.
-    fn vacant(&self, sb: &SuperBlock, pblk: Pblk) -> Result<Option<Slot>> {
-        match self.read(sb, pblk, |block| block.vacant()) {
-            Err(error) if error == ENOMEM => Err(error),
-            Ok(vacant) => Ok(vacant),
+    /// Notes an inode in a block, and says where, if there is room and the block can be used. If not, the
+    /// right to change it was asked for in vain, which takes none of the credits. `next` is held.
+    fn add_to(&self, transaction: &Transaction<'_>, pblk: Pblk, ino: Ino) -> Result<Option<Place>> {
+        let at = At::block(self.ino, pblk);
+        let edit = match transaction.edit_own(at, pblk) {
             // Reported.
-            Err(_) => Ok(None),
-        }
+            Err(error) if error == EIO => return Ok(None),
+            edit => edit?,
+        };
+        let vacant = OrphanBlock::parse::<KernelCrc32c>(self.seed, pblk, edit.block()?)
+            .map(|block| block.vacant())
+            .map_err(|error| metadata::blame(transaction.sb(), at, error));
+        let Ok(Some(slot)) = vacant else {
+            return Ok(None);
+        };
+        let place = Place { pblk, slot };
+        self.set(transaction, edit, place, Some(ino))?;
+        Ok(Some(place))
     }
 
     /// Has `look` see a block, and returns what it says.
@@ -163,20 +175,26 @@ impl File {
     /// As [`add`](Self::add).
     pub(super) fn remove(&self, transaction: &Transaction<'_>, place: Place) -> Result {
         let mut next = self.next.lock();
-        self.set(transaction, place, None)?;
-        if let Some(n) = self.blocks.iter().position(|block| *block == place.pblk) {
-            *next = n;
-        }
+        let edit = transaction.edit_own(At::block(self.ino, place.pblk), place.pblk)?;
+        self.set(transaction, edit, place, None)?;
+        *next = self.blocks.iter().position(|block| *block == place.pblk);
         Ok(())
     }
 
     /// `next` is held.
-    fn set(&self, transaction: &Transaction<'_>, place: Place, ino: Option<Ino>) -> Result {
+    fn set(
+        &self,
+        transaction: &Transaction<'_>,
+        mut edit: Edit<'_>,
+        place: Place,
+        ino: Option<Ino>,
+    ) -> Result {
         let Place { pblk, slot } = place;
-        let at = At::block(self.ino, pblk);
-        let mut edit = transaction.edit_own(at, pblk)?;
         orphan::set::<KernelCrc32c>(self.seed, pblk, slot, ino, edit.bytes_mut()).ok_or_else(
-            || transaction::bug(transaction.sb(), at, "an orphan that cannot be noted"),
+            || {
+                let at = At::block(self.ino, pblk);
+                transaction::bug(transaction.sb(), at, "an orphan that cannot be noted")
+            },
         )?;
         edit.write()
     }

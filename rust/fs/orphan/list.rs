@@ -68,7 +68,7 @@ impl List {
         self.inodes.lock().is_empty()
     }
 
-    /// Puts an inode before all others.
+    /// Puts an inode before all others, and has it know that; returns where it is noted.
     ///
     /// # Errors
     ///
@@ -77,19 +77,20 @@ impl List {
     /// # Context
     ///
     /// Sleeps. The transaction has two blocks left.
-    pub(super) fn add(&self, transaction: &Transaction<'_>, inode: &Inode) -> Result {
+    pub(super) fn add(&self, transaction: &Transaction<'_>, inode: &Inode) -> Result<super::Place> {
+        let place = super::Place(super::Noted::List);
         let _listed = inode::update_whole(transaction, inode, |fields, _, _| {
             let mut inodes = self.lock();
             inodes.reserve(1, GFP_KERNEL)?;
             fields.dtime = inodes.last().map_or(0, |next| next.get());
             set_first(transaction, inode.ino(), Some(inode.ino()))?;
             inodes.push(inode.ino(), GFP_KERNEL)?;
-            inode.set_orphan(Some(super::Place(super::Noted::List)));
+            inode.set_orphan(Some(place));
             Ok(inodes)
         })
         // The superblock may name it already.
         .inspect_err(|error| transaction.abort(*error))?;
-        Ok(())
+        Ok(place)
     }
 
     /// Takes an inode out.

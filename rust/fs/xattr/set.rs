@@ -14,7 +14,7 @@ use super::{
             self,
             Want, //
         },
-        inode,
+        blocks, inode,
         metadata::{
             self,
             At,
@@ -237,7 +237,7 @@ fn place<'t>(
 ) -> Result<Place<'t>> {
     let (sb, ino) = (inode.sb(), inode.ino());
     let volume = sb.volume();
-    let block_len = usize::try_from(volume.block_size().bytes().get())?;
+    let block_len = usize::try_from(blocks::len(inode))?;
     let mut bytes = KVec::from_elem(0, block_len, GFP)?;
     let encode = |pblk, bytes: &mut [u8]| {
         xattr::encode_in_block::<KernelCrc32c>(volume, pblk, NonZeroU32::MIN, xattrs, bytes)
@@ -273,8 +273,8 @@ fn give_back(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk, error: Er
 
 /// Frees a block, or changes nothing.
 fn free(transaction: &Transaction<'_>, inode: &Inode, pblk: Pblk) -> Result {
-    let end = pblk.checked_add(Blocks(1)).ok_or(EINVAL)?;
-    balloc::free_blocks(transaction, inode.ino(), PblkRange { start: pblk, end })?;
+    let block = PblkRange::one(pblk).ok_or(EINVAL)?;
+    balloc::free_blocks(transaction, inode.ino(), block)?;
     // Nobody takes it before the transaction is committed.
     transaction
         .revoke(pblk)
@@ -299,7 +299,7 @@ fn write(
         Place::New(pblk) => Some(*pblk),
         _ => None,
     };
-    let block_len = sb.volume().block_size().bytes().get().into();
+    let block_len = blocks::len(inode);
     match (old, new) {
         (None, Some(_)) => inode.inode_add_bytes(block_len),
         (Some(_), None) => inode.inode_sub_bytes(block_len),

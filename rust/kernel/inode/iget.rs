@@ -9,7 +9,7 @@ use super::{
         fill,
         Kind, //
     },
-    Flags, Inode, Time,
+    Attributes, Flags, Inode,
 };
 use crate::{
     bindings,
@@ -32,28 +32,11 @@ use core::{
 pub(crate) struct Params<T> {
     /// What it is.
     pub(crate) kind: Kind<T>,
-    /// The lower 12 bits of its mode.
-    pub(crate) permissions: u16,
-    /// Its owner, as the volume's user namespace numbers them.
-    pub(crate) uid: u32,
-    /// Its group.
-    pub(crate) gid: u32,
-    /// Names of it.
-    pub(crate) nlink: u32,
-    /// Bytes; less than 2^63.
-    pub(crate) size: u64,
-    /// 512 bytes, how many times, it takes on the volume.
-    pub(crate) blocks: u64,
-    /// When it was read last.
-    pub(crate) atime: Time,
-    /// When its contents were changed last.
-    pub(crate) mtime: Time,
-    /// When it was changed last.
-    pub(crate) ctime: Time,
+    /// What can be asked for later. Its size is less than 2^63; of its version, the uppermost bit is
+    /// lost.
+    pub(crate) attributes: Attributes,
     /// What tells it from others that had its number before.
     pub(crate) generation: u32,
-    /// How often it was changed; the uppermost bit is lost.
-    pub(crate) version: u64,
     /// What its flags mean to the VFS.
     pub(crate) flags: Flags,
 }
@@ -108,7 +91,8 @@ impl<T: FileSystemType> NewInode<'_, T> {
     pub(crate) fn fill(self, params: Params<T>, data: impl PinInit<T::Inode>) -> ARef<Inode<T>> {
         let this = ManuallyDrop::new(self);
         let inode = this.0.as_ptr();
-        let mode = params.kind.mode(params.permissions);
+        let attributes = &params.attributes;
+        let mode = params.kind.mode(attributes.permissions);
 
         // SAFETY: Valid and locked by the type invariants, so that nobody else looks at it; and so
         // below.
@@ -116,24 +100,24 @@ impl<T: FileSystemType> NewInode<'_, T> {
         // SAFETY: As above.
         unsafe { (*inode).i_flags = params.flags.bits() };
         // SAFETY: As above.
-        unsafe { (*inode).i_size = i64::try_from(params.size).unwrap_or(i64::MAX) };
+        unsafe { (*inode).i_size = i64::try_from(attributes.size).unwrap_or(i64::MAX) };
         // SAFETY: As above.
-        unsafe { (*inode).i_blocks = params.blocks };
+        unsafe { (*inode).i_blocks = attributes.blocks };
         // SAFETY: As above.
-        unsafe { bindings::i_uid_write(inode, params.uid) };
+        unsafe { bindings::i_uid_write(inode, attributes.uid) };
         // SAFETY: As above.
-        unsafe { bindings::i_gid_write(inode, params.gid) };
+        unsafe { bindings::i_gid_write(inode, attributes.gid) };
         // SAFETY: As above.
-        unsafe { bindings::set_nlink(inode, params.nlink) };
+        unsafe { bindings::set_nlink(inode, attributes.nlink) };
         // SAFETY: As above.
-        unsafe { bindings::inode_set_atime(inode, params.atime.sec, params.atime.nsec) };
+        unsafe { bindings::inode_set_atime(inode, attributes.atime.sec, attributes.atime.nsec) };
         // SAFETY: As above.
-        unsafe { bindings::inode_set_mtime(inode, params.mtime.sec, params.mtime.nsec) };
+        unsafe { bindings::inode_set_mtime(inode, attributes.mtime.sec, attributes.mtime.nsec) };
         // SAFETY: As above.
-        unsafe { bindings::inode_set_ctime(inode, params.ctime.sec, params.ctime.nsec) };
+        unsafe { bindings::inode_set_ctime(inode, attributes.ctime.sec, attributes.ctime.nsec) };
 
         // SAFETY: As above.
-        unsafe { bindings::inode_set_iversion_queried(inode, params.version) };
+        unsafe { bindings::inode_set_iversion_queried(inode, attributes.version) };
 
         // SAFETY: As above.
         unsafe { fill(inode, params.kind, mode, data) };

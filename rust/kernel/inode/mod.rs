@@ -43,7 +43,10 @@ pub(crate) use operations::{
     Ops,
     RenameFlags, //
 };
-pub(crate) use state::Flags;
+pub(crate) use state::{
+    Attributes,
+    Flags, //
+};
 
 use super::{
     super_block::SuperBlock,

@@ -9,6 +9,7 @@
 //! for the rest to be written through the page cache.
 
 use super::{
+    iomap_begin,
     to_raw_for_write,
     Flags,
     Operations,
@@ -148,19 +149,12 @@ impl<U: DirectWriteOperations> DirectWriteTable<U> {
         iomap: *mut bindings::iomap,
         _srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By the contract of this function.
-        let inode = unsafe { Inode::<U::FileSystem>::from_raw(inode) };
-        let mapping = || {
-            let pos = u64::try_from(pos).map_err(|_| EINVAL)?;
-            let len = u64::try_from(len).map_err(|_| EINVAL)?;
-            let flags = Flags(flags);
+        let ask = |inode: &Inode<U::FileSystem>, pos, len, flags| {
             let mapping = <U as DirectWriteOperations>::iomap_begin(inode, pos, len, flags)?;
             to_raw_for_write::<U>(inode, pos, &mapping, flags)
         };
-        ret::int(mapping().map(|mapping| {
-            // SAFETY: Valid for writes by the contract of this function.
-            unsafe { iomap.write(mapping) }
-        }))
+        // SAFETY: By the contract of this function.
+        unsafe { iomap_begin(inode, pos, len, flags, iomap, ask) }
     }
 
     /// # Safety

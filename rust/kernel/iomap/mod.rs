@@ -189,20 +189,40 @@ impl<U: Operations> OperationsTable<U> {
         iomap: *mut bindings::iomap,
         _srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By the contract of this function.
-        let inode = unsafe { Inode::<U::FileSystem>::from_raw(inode) };
-        let mapping = || {
-            let pos = u64::try_from(pos).map_err(|_| EINVAL)?;
-            let len = u64::try_from(len).map_err(|_| EINVAL)?;
-            let flags = Flags(flags);
+        let ask = |inode: &Inode<U::FileSystem>, pos, len, flags| {
             let mapping = U::iomap_begin(inode, pos, len, flags)?;
             to_raw::<U>(inode, pos, &mapping, flags)
         };
-        ret::int(mapping().map(|mapping| {
-            // SAFETY: Valid for writes by the contract of this function.
-            unsafe { iomap.write(mapping) }
-        }))
+        // SAFETY: By the contract of this function.
+        unsafe { iomap_begin(inode, pos, len, flags, iomap, ask) }
     }
+}
+
+/// Asks what there is at `pos`, and tells C.
+///
+/// # Safety
+///
+/// As C calls `iomap_begin` of a table: `inode` has to be of type `T` and have a reference until this
+/// returns, `iomap` to be the caller's alone.
+unsafe fn iomap_begin<T: FileSystemType>(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+    flags: c_uint,
+    iomap: *mut bindings::iomap,
+    ask: impl FnOnce(&Inode<T>, u64, u64, Flags) -> Result<bindings::iomap>,
+) -> c_int {
+    // SAFETY: By the contract of this function.
+    let inode = unsafe { Inode::from_raw(inode) };
+    let answer = || {
+        let pos = u64::try_from(pos).map_err(|_| EINVAL)?;
+        let len = u64::try_from(len).map_err(|_| EINVAL)?;
+        ask(inode, pos, len, Flags(flags))
+    };
+    ret::int(answer().map(|mapping| {
+        // SAFETY: Valid for writes by the contract of this function.
+        unsafe { iomap.write(mapping) }
+    }))
 }
 
 /// A mapping of what is at `pos` as C wants it.

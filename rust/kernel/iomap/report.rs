@@ -155,11 +155,21 @@ pub(crate) fn seek_hole<U: Operations>(inode: &Inode<U::FileSystem>, pos: i64) -
 
 /// The first position from `pos` on that belongs to data.
 ///
+/// Where an unwritten extent ends within a folio that has data farther on, C says that they begin with
+/// the end of the extent. So what is found behind a hole is looked at from there, too.
+///
 /// # Errors
 ///
 /// `ENXIO` if there is none before the end of the file.
 pub(crate) fn seek_data<U: Operations>(inode: &Inode<U::FileSystem>, pos: i64) -> Result<i64> {
-    // SAFETY: An inode of the type that the table is for.
-    let pos = unsafe { bindings::iomap_seek_data(inode.as_ptr(), pos, ops::<U>()) };
-    ret::to_loff_t(pos)
+    let mut from = pos;
+    loop {
+        // SAFETY: An inode of the type that the table is for.
+        let data = unsafe { bindings::iomap_seek_data(inode.as_ptr(), from, ops::<U>()) };
+        let data = ret::to_loff_t(data)?;
+        if data == from {
+            return Ok(data);
+        }
+        from = data;
+    }
 }

@@ -8,11 +8,10 @@
 //! A write that has to give up a shared lock for an exclusive one goes back to where it began, and
 //! is checked again.
 
+use super::Kiocb;
 use crate::{
     bindings,
     kernel::{
-        file::File,
-        inode::Inode,
         locks::InodeLock,
         ret,
         vfs::FileSystemType, //
@@ -23,21 +22,12 @@ use ::kernel::{
     iov::IovIterSource,
     prelude::*, //
 };
-use core::{
-    marker::PhantomData,
-    ops::Deref,
-    ptr::NonNull, //
-};
+use core::ops::Deref;
 
 /// One write, with where from, as C's `struct kiocb` and `struct iov_iter`.
-///
-/// # Invariants
-///
-/// The kiocb is valid, of a [`File<T>`], and the caller's alone for `'a`.
 pub(crate) struct Write<'a, T> {
-    iocb: NonNull<bindings::kiocb>,
+    iocb: Kiocb<'a, T>,
     from: &'a mut IovIterSource<'a>,
-    _file: PhantomData<&'a File<T>>,
 }
 
 /// A write whose inode is locked.
@@ -67,40 +57,18 @@ pub(crate) struct Written<'a, T> {
 impl<'a, T: FileSystemType> Write<'a, T> {
     /// # Safety
     ///
-    /// `iocb` has to be as the type wants it, and `from` a source that is the caller's alone, for
+    /// `iocb` has to be as [`Kiocb`] wants it, and `from` a source that is the caller's alone, for
     /// `'a`.
     pub(in crate::kernel) unsafe fn from_raw(
         iocb: *mut bindings::kiocb,
         from: *mut bindings::iov_iter,
     ) -> Self {
         Self {
-            // SAFETY: Valid by the contract of this function.
-            iocb: unsafe { NonNull::new_unchecked(iocb) },
             // SAFETY: By the contract of this function.
+            iocb: unsafe { Kiocb::from_raw(iocb) },
+            // SAFETY: As above.
             from: unsafe { IovIterSource::from_raw(from) },
-            _file: PhantomData,
         }
-    }
-
-    /// The file.
-    pub(crate) fn file(&self) -> &'a File<T> {
-        // SAFETY: Valid by the type invariants; constant.
-        let file = unsafe { (*self.iocb.as_ptr()).ki_filp };
-        // SAFETY: By the type invariants.
-        unsafe { File::from_raw(file) }
-    }
-
-    /// Its inode.
-    pub(crate) fn inode(&self) -> &'a Inode<T> {
-        self.file().inode()
-    }
-
-    /// To where in the file; for `O_APPEND` that is not yet known until the write is checked.
-    pub(crate) fn pos(&self) -> u64 {
-        // SAFETY: Valid by the type invariants.
-        let pos = unsafe { (*self.iocb.as_ptr()).ki_pos };
-        // The VFS has refused those below 0.
-        u64::try_from(pos).unwrap_or(0)
     }
 
     /// How many bytes are left to write.
@@ -112,23 +80,6 @@ impl<'a, T: FileSystemType> Write<'a, T> {
     pub(crate) fn end(&self) -> u64 {
         // CAST: to a type of at least as many bits.
         self.pos().saturating_add(self.len() as u64)
-    }
-
-    /// Whether the page cache is to be left out.
-    pub(crate) fn is_direct(&self) -> bool {
-        self.has(bindings::IOCB_DIRECT)
-    }
-
-    /// Whether the caller would rather be refused (`EAGAIN`) than wait.
-    pub(crate) fn is_nowait(&self) -> bool {
-        self.has(bindings::IOCB_NOWAIT)
-    }
-
-    fn has(&self, flag: u32) -> bool {
-        // SAFETY: Valid by the type invariants.
-        let flags = unsafe { (*self.iocb.as_ptr()).ki_flags };
-        // CAST: a set of bits.
-        flags as u32 & flag != 0
     }
 
     /// Takes the inode's `i_rwsem`, as `L` says.
@@ -303,6 +254,14 @@ impl<T: FileSystemType> Written<'_, T> {
         // SAFETY: Valid by the type invariants, and its position is behind what was written.
         let synced = unsafe { bindings::generic_write_sync(self.write.iocb.as_ptr(), written) };
         ret::to_ssize_t(synced)
+    }
+}
+
+impl<'a, T> Deref for Write<'a, T> {
+    type Target = Kiocb<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.iocb
     }
 }
 
