@@ -356,6 +356,18 @@ unsigned int stablefs_shim_inode_state_read_once(struct inode *inode)
 	return inode_state_read_once(inode);
 }
 
+/* Takes as many bytes away, or all that there are; whether there were as many. */
+bool stablefs_shim_inode_sub_bytes_at_most(struct inode *inode, loff_t bytes)
+{
+	loff_t all;
+
+	spin_lock(&inode->i_lock);
+	all = __inode_get_bytes(inode);
+	__inode_sub_bytes(inode, min(bytes, all));
+	spin_unlock(&inode->i_lock);
+	return bytes <= all;
+}
+
 bool stablefs_shim_inode_trylock(struct inode *inode)
 {
 	return inode_trylock(inode);
@@ -374,6 +386,11 @@ void stablefs_shim_inode_unlock(struct inode *inode)
 void stablefs_shim_inode_unlock_shared(struct inode *inode)
 {
 	inode_unlock_shared(inode);
+}
+
+int stablefs_shim_inode_writers(const struct inode *inode)
+{
+	return atomic_read(&inode->i_writecount);
 }
 
 /* The first ioend of a list, which it is not in any more; or NULL. */

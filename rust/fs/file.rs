@@ -3,6 +3,7 @@
 //! Regular files.
 
 use super::{
+    balloc,
     dax,
     dio,
     fallocate,
@@ -78,6 +79,9 @@ impl file::Operations for Operations {
         // data, rarely does.
         if file.is_writable() && file.inode().take_replaced() {
             file.inode().filemap_flush();
+        }
+        if file.is_writable() && file.inode().writers() == 1 {
+            balloc::close_window(file.inode());
         }
         dax::release(file.inode());
     }

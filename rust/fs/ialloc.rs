@@ -172,12 +172,12 @@ pub(super) fn is_used(sb: &SuperBlock, ino: Ino) -> Result<bool> {
     group.unless_bad(look())?.ok_or(errno::efscorrupted())
 }
 
-/// Frees an inode, `was_dir` if it was a directory.
+/// Frees an inode, `was_dir` if it was a directory. If its group is broken, or says that it is free, that is
+/// reported, and nothing done: so it is left to `e2fsck`.
 ///
 /// # Errors
 ///
-/// `EFSCORRUPTED`, reported, for one that is free; `EFSCORRUPTED`, `EFSBADCRC`, `EIO` for a group that is
-/// broken; what asking the journal says. Nothing is changed then.
+/// What asking the journal says. Nothing is changed then.
 ///
 /// # Context
 ///
@@ -204,7 +204,7 @@ pub(super) fn free_inode(transaction: &Transaction<'_>, ino: Ino, was_dir: bool)
         group.count_inode(&usage, false, was_dir);
         Ok(())
     };
-    group.unless_bad(free())?.ok_or(errno::efscorrupted())
+    group.unless_bad(free()).map(|_| ())
 }
 
 /// A bit as a run.

@@ -315,6 +315,12 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { bindings::inode_is_open_for_write(self.as_ptr()) }
     }
 
+    /// By how many it is open to be written just now; less than none while it is executed.
+    pub(crate) fn writers(&self) -> i32 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::inode_writers(self.as_ptr()) }
+    }
+
     /// Whether it is a regular file.
     pub(crate) fn is_regular(&self) -> bool {
         self.is(bindings::S_IFREG)
