@@ -2,7 +2,13 @@
 
 //! Bytes of a file, as blocks.
 
-use super::Inode;
+use super::{
+    metadata::{
+        self,
+        At, //
+    },
+    Inode, //
+};
 use crate::ondisk::{
     Blocks,
     Lblk,
@@ -70,4 +76,18 @@ pub(super) fn pos(inode: &Inode, lblk: Lblk) -> u64 {
 pub(super) fn bytes(inode: &Inode, n: Blocks) -> u64 {
     // OVERFLOW: less than 2^32 blocks of less than 2^17 bytes.
     n.0.saturating_mul(len(inode))
+}
+
+/// Has an inode say that it has so many blocks more, and so many less.
+///
+/// What the disk said of it may have been wrong, which is reported then.
+pub(super) fn count(inode: &Inode, more: u64, less: u64) {
+    inode.inode_add_bytes(bytes(inode, Blocks(more)));
+    if !inode.inode_sub_bytes(bytes(inode, Blocks(less))) {
+        metadata::corrupt(
+            inode.sb(),
+            At::inode(inode.ino()),
+            format_args!("i_blocks is less than the blocks that it had"),
+        );
+    }
 }

@@ -174,7 +174,7 @@ pub(super) fn allocate(
     let extent = extent_at(inode, lblks.start, blocks, state).map_err(give_back)?;
     let mut nodes = Nodes::new(transaction, inode).map_err(give_back)?;
     nodes.step(|tree| tree.insert(extent)).map_err(give_back)?;
-    inode.inode_add_bytes(blocks::bytes(inode, extent.len()));
+    nodes.count.taken(extent.len());
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
     inode.uncount_reserved(reserved);
@@ -267,9 +267,8 @@ pub(super) fn remove(
     let Some(extent) = nodes.step(|tree| tree.remove(lblks, most_removed(inode)))? else {
         return Ok(false);
     };
-    let freed = free(transaction, inode, extent.pblks());
-    inode.inode_sub_bytes(blocks::bytes(inode, extent.len()));
-    freed
+    nodes.count.freed(extent.len());
+    free(transaction, inode, extent.pblks())
         .and_then(|()| nodes.finish())
         .inspect_err(|error| transaction.abort(*error))?;
     set(transaction, changing, Mapping::Hole(extent.lblks()))?;
@@ -354,6 +353,25 @@ struct Nodes<'t, 'a> {
     root: [u8; ROOT_LEN],
     /// Whether something has changed.
     is_changed: bool,
+    count: Count,
+}
+
+/// Blocks that become the file's, and such as are it no more, until the inode says so: it can be written
+/// at any time, and a step may be taken back.
+#[derive(Default)]
+struct Count {
+    taken: u64,
+    freed: u64,
+}
+
+impl Count {
+    fn taken(&mut self, n: Blocks) {
+        self.taken = self.taken.saturating_add(n.0);
+    }
+
+    fn freed(&mut self, n: Blocks) {
+        self.freed = self.freed.saturating_add(n.0);
+    }
 }
 
 // Copies of inodes are large, and not to be on the stack when the next goes deep: so none of these is inlined.
@@ -367,6 +385,7 @@ impl<'t, 'a> Nodes<'t, 'a> {
                 inode,
                 root: *root,
                 is_changed: false,
+                count: Count::default(),
             }),
             _ => Err(errno::eopnotsupp()),
         }
@@ -416,6 +435,7 @@ impl<'t, 'a> Nodes<'t, 'a> {
         let volume = self.inode.sb().volume();
         let update = || {
             let tid = self.transaction.tid()?;
+            blocks::count(self.inode, self.count.taken, self.count.freed);
             inode::update(self.transaction, self.inode, |fields| {
                 fields.content = Content::Extents(root);
                 symlink::forget_target(volume, fields);
@@ -454,7 +474,7 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
             who: Who::Essential,
         };
         let blocks = balloc::new_blocks(self.transaction, self.inode, &want)?;
-        self.inode.inode_add_bytes(blocks::len(self.inode));
+        self.count.taken(Blocks(1));
         Ok(blocks.start)
     }
 
@@ -463,7 +483,7 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
     }
 
     fn cancel(&mut self, new: Pblk) {
-        self.inode.inode_sub_bytes(blocks::len(self.inode));
+        self.count.freed(Blocks(1));
         let (transaction, ino) = (self.transaction, self.inode.ino());
         let given_back = PblkRange::one(new)
             .ok_or(EINVAL)
@@ -500,7 +520,7 @@ impl<'t> extent_tree::Nodes for Nodes<'t, '_> {
         let freed = PblkRange::one(block.pblk).ok_or(EINVAL)?;
         self.transaction.revoke(block.pblk)?;
         balloc::free_blocks(self.transaction, self.inode.ino(), freed)?;
-        self.inode.inode_sub_bytes(blocks::len(self.inode));
+        self.count.freed(Blocks(1));
         Ok(())
     }
 }

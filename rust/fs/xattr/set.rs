@@ -299,10 +299,9 @@ fn write(
         Place::New(pblk) => Some(*pblk),
         _ => None,
     };
-    let block_len = blocks::len(inode);
     match (old, new) {
-        (None, Some(_)) => inode.inode_add_bytes(block_len),
-        (Some(_), None) => inode.inode_sub_bytes(block_len),
+        (None, Some(_)) => blocks::count(inode, 1, 0),
+        (Some(_), None) => blocks::count(inode, 0, 1),
         _ => {}
     }
     let written = inode::update_whole(transaction, inode, |fields, bytes, _| {
@@ -318,8 +317,8 @@ fn write(
     });
     if let Err(error) = written {
         match (old, new) {
-            (None, Some(_)) => inode.inode_sub_bytes(block_len),
-            (Some(_), None) => inode.inode_add_bytes(block_len),
+            (None, Some(_)) => blocks::count(inode, 0, 1),
+            (Some(_), None) => blocks::count(inode, 1, 0),
             _ => {}
         }
         if let Some(pblk) = taken {

@@ -158,11 +158,11 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { bindings::inode_add_bytes(self.as_ptr(), bytes) };
     }
 
-    /// It takes less of the volume.
-    pub(crate) fn inode_sub_bytes(&self, bytes: u64) {
+    /// It takes less of the volume, or nothing if it had even less; returns whether it had so much.
+    pub(crate) fn inode_sub_bytes(&self, bytes: u64) -> bool {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         // SAFETY: Valid by the type invariants; C takes the lock.
-        unsafe { bindings::inode_sub_bytes(self.as_ptr(), bytes) };
+        unsafe { bindings::inode_sub_bytes_at_most(self.as_ptr(), bytes) }
     }
 
     /// It was changed now; returns when that is.

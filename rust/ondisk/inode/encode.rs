@@ -38,6 +38,9 @@ use crate::ondisk::{
 };
 use core::num::NonZeroU64;
 
+/// What 48 bits have room for.
+const MOST_SECTORS: u64 = (1 << 48) - 1;
+
 /// Has an inode, in `bytes` as it was read, have room for the newer fields, if it is long enough and
 /// never had any: then nobody has taken what lies behind either, which becomes zeroes.
 pub fn make_room(bytes: &mut [u8]) {
@@ -182,9 +185,16 @@ impl Fields {
         } else {
             NonZeroU64::MIN
         };
-        let (lo, hi) = words(self.sectors / unit);
+        let has_high = volume.features().ro_compat.contains(RoCompat::HUGE_FILE);
+        // No file of a volume has more: so a count that does not fit was wrong before.
+        let most = if has_high {
+            MOST_SECTORS
+        } else {
+            u32::MAX.into()
+        };
+        let (lo, hi) = words((self.sectors / unit).min(most));
         raw.i_blocks_lo = lo;
-        if volume.features().ro_compat.contains(RoCompat::HUGE_FILE) {
+        if has_high {
             raw.l_i_blocks_high = u16::try_from(hi).ok()?;
         }
         Some(())
