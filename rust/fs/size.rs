@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        errno,
         inode::Prepared,
         iomap::write::{
             truncate_page,
@@ -46,6 +47,7 @@ use crate::{
     },
     ondisk::{
         extent::State,
+        inode::Content,
         Lblk,
         LblkRange, //
     },
@@ -67,6 +69,9 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
     let lock = attr.inode_lock();
     let inode = lock.inode();
     writing::check_data(inode)?;
+    if matches!(inode.disk().content(), Content::BlockMap) {
+        return Err(errno::eopnotsupp());
+    }
     let old = inode.i_size_read();
     let pages = lock.inode_dio_wait().filemap_invalidate_lock();
     let zeroed = if size > old {
@@ -77,7 +82,8 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
     if size != old {
         write_before(inode, size.min(old), zeroed)?;
     }
-    let cuts = size < old || has_blocks_behind(inode, size)?;
+    // What fallocate() promised behind the end stays if that moves towards it.
+    let cuts = size < old || size == old && has_blocks_behind(inode, size)?;
 
     let credits = inode::CREDITS.and(orphan::CREDITS);
     let transaction = Transaction::start(inode.sb(), credits)?;
