@@ -385,7 +385,7 @@ pub(super) fn update(
 pub(super) fn update_whole<T>(
     transaction: &Transaction<'_>,
     inode: &Inode,
-    change: impl FnOnce(&mut Fields, &mut [u8], Option<&mut KVec<Ino>>) -> Result<T>,
+    change: impl FnOnce(&mut Fields, &mut [u8], Option<&mut KVVec<Ino>>) -> Result<T>,
 ) -> Result<T> {
     let (sb, ino) = (inode.sb(), inode.ino());
     let volume = sb.volume();

@@ -211,7 +211,7 @@ pub(super) fn recover(sb: &SuperBlock) -> Result {
         return Ok(());
     };
     *orphans.places.lock() = RBTree::new();
-    orphans.list.set(KVec::new());
+    orphans.list.set(KVVec::new());
     let mut done = Done::default();
     if let Some(file) = &orphans.file {
         recover_file(sb, orphans, file, &mut done)?;
@@ -234,7 +234,7 @@ pub(super) fn recover(sb: &SuperBlock) -> Result {
 }
 
 fn recover_file(sb: &SuperBlock, orphans: &Orphans, file: &File, done: &mut Done) -> Result {
-    let mut noted = KVec::new();
+    let mut noted = KVVec::new();
     let read = file.for_each(sb, |at, place, number| {
         Ok(noted.push((at, place, number), GFP_KERNEL)?)
     });
@@ -270,7 +270,7 @@ fn recover_file(sb: &SuperBlock, orphans: &Orphans, file: &File, done: &mut Done
 }
 
 fn recover_list(sb: &SuperBlock, orphans: &Orphans, done: &mut Done) -> Result {
-    let mut inodes = KVec::new();
+    let mut inodes = KVVec::new();
     let mut next = list::first(sb)?;
     while let Some(ino) = next {
         let node = Node::new(GFP_KERNEL)?;
@@ -292,7 +292,7 @@ fn recover_list(sb: &SuperBlock, orphans: &Orphans, done: &mut Done) -> Result {
         orphans.note(ino, Place(Noted::List), node);
         next = after;
     }
-    let mut listed = KVec::with_capacity(inodes.len(), GFP_KERNEL)?;
+    let mut listed = KVVec::with_capacity(inodes.len(), GFP_KERNEL)?;
     for ino in inodes.iter().rev() {
         listed.push(*ino, GFP_KERNEL)?;
     }

@@ -29,6 +29,7 @@ use crate::{
         Ino,
         Inode,
         Lblk,
+        Pblk,
         Superblock, //
     },
 };
@@ -52,6 +53,8 @@ pub(super) enum Broken {
     TooLarge,
     /// It has no block of that number.
     Hole(Lblk),
+    /// It has a block that holds metadata of the volume.
+    Foreign(Pblk),
     /// It cannot be read.
     Fault(Fault),
 }
@@ -81,6 +84,9 @@ impl fmt::Display for Broken {
             Self::Empty => f.write_str("empty"),
             Self::TooLarge => f.write_str("too large, or in too many pieces"),
             Self::Hole(lblk) => write!(f, "without block {}", lblk.0),
+            Self::Foreign(pblk) => {
+                write!(f, "block {} of it holds metadata of the volume", pblk.0)
+            }
             Self::Fault(fault) => fault.fmt(f),
         }
     }

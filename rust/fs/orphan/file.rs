@@ -75,6 +75,9 @@ impl File {
         let mut blocks = KVec::new();
         for extent in file.extents.iter().flatten() {
             let pblks = extent.pblks();
+            if let Some(pblk) = volume.zones().first_foreign(ino, pblks) {
+                return Err(broken(Broken::Foreign(pblk)));
+            }
             for pblk in pblks.start.0..pblks.end.0 {
                 blocks
                     .push(Pblk(pblk), GFP_KERNEL)

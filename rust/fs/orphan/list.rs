@@ -46,16 +46,16 @@ use ::kernel::{
 pub(super) struct List {
     /// The inodes, the first one last, as that is where they are added.
     #[pin]
-    inodes: Mutex<KVec<Ino>>,
+    inodes: Mutex<KVVec<Ino>>,
 }
 
 /// The list, locked.
-pub(in crate::fs) type Locked<'a> = MutexGuard<'a, KVec<Ino>>;
+pub(in crate::fs) type Locked<'a> = MutexGuard<'a, KVVec<Ino>>;
 
 impl List {
     /// An empty list.
     pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Self { inodes <- new_mutex!(KVec::new(), "stablefs::orphans") })
+        pin_init!(Self { inodes <- new_mutex!(KVVec::new(), "stablefs::orphans") })
     }
 
     /// Locks it.
@@ -123,7 +123,7 @@ impl List {
     }
 
     /// Has the list be those inodes, as it is on the disk. Nobody uses it.
-    pub(super) fn set(&self, inodes: KVec<Ino>) {
+    pub(super) fn set(&self, inodes: KVVec<Ino>) {
         *self.inodes.lock() = inodes;
     }
 }
