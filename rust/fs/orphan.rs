@@ -375,12 +375,20 @@ impl Done {
     }
 }
 
-/// Takes away what a file has behind its end, and notes it no more.
+/// Takes away what a file has behind its end, and notes it no more, if it has a name.
+///
+/// # Context
+///
+/// Sleeps. `i_rwsem` is held, so that no name comes or goes, or nobody else has the inode.
 pub(super) fn finish_cut(inode: &Inode) -> Result {
     let block_len = u64::from(inode.sb().volume().block_size().bytes().get());
     let from = inode.i_size_read().div_ceil(block_len);
     let from = u32::try_from(from).map_or(Lblk::END, Lblk);
     extents::truncate(inode, from)?;
+    if inode.nlink() == 0 {
+        // It is to be deleted.
+        return Ok(());
+    }
     let transaction = Transaction::start(inode.sb(), CREDITS)?;
     remove(&transaction, inode)?;
     transaction.stop()
