@@ -61,8 +61,10 @@ def settings(pairs):
 class Machine:
     """A machine to be started: its argv, and the files that only QEMU will hold (they end with it)."""
 
-    def __init__(self, kernel, accel, root, payload, values):
+    def __init__(self, kernel, accel, root, payload, values, contents=None, labelled=False):
+        """The NVDIMM holds `contents`, a file, if given; `labelled` says that a guest has made its namespaces before."""
         self.values = values
+        self.labelled = labelled
         self.kernel = kernel
         self.files = contextlib.ExitStack()
         self.passed = []
@@ -85,16 +87,13 @@ class Machine:
             sector = values["plain_sector"]
             self.argv += ["-device", f"virtio-blk-pci,drive={name},serial={name},logical_block_size={sector},"
                           f"physical_block_size={sector}"]  # fmt: skip
-        self.nvdimm()
+        self.nvdimm(contents)
         self.nvme()
 
     def scratch(self, size, filled_from=None):
         """A sparse file without a name, from `filled_from` on full of 0xff; returns the path by which QEMU finds the
         descriptor that it inherits."""
-        directory = store.BUILD / "tmp"
-        directory.mkdir(parents=True, exist_ok=True)
-        file = self.files.enter_context(tempfile.TemporaryFile(dir=directory))
-        file.truncate(size)
+        file = self.files.enter_context(nameless(size))
         if filled_from is not None:
             file.seek(filled_from)
             for start in range(filled_from, size, MIB):
@@ -110,9 +109,10 @@ class Machine:
         self.argv += ["-drive", f"if=none,id={name},file={escaped(path)},format=raw,cache=unsafe,"
                       f"readonly={'on' if readonly else 'off'},file.locking=off"]  # fmt: skip
 
-    def nvdimm(self):
-        size = 2 * self.namespace * MIB + LABEL_SIZE
-        self.argv += ["-object", f"memory-backend-file,id=nvdimm,share=on,mem-path={self.scratch(size)},size={size}"]
+    def nvdimm(self, contents):
+        size = nvdimm_size(self.values)
+        path = self.inherit(contents) if contents else self.scratch(size)
+        self.argv += ["-object", f"memory-backend-file,id=nvdimm,share=on,mem-path={path},size={size}"]
         self.argv += ["-device", f"nvdimm,memdev=nvdimm,unarmed=off,label-size={LABEL_SIZE}"]
 
     def nvme(self):
@@ -154,6 +154,24 @@ class Machine:
         words = "console=ttyS0 panic=-1 oops=panic mitigations=off no_timer_check init_on_alloc=0 lsm=capability nokaslr"
         words += " rcupdate.rcu_expedited=1 random.trust_cpu=on log_buf_len=4M printk.devkmsg=on ignore_loglevel"
         self.argv += ["-append", f"{words} {self.values['append']}"]
+
+
+def nameless(size):
+    """A sparse file that ends with whoever holds it."""
+    directory = store.BUILD / "tmp"
+    directory.mkdir(parents=True, exist_ok=True)
+    file = tempfile.TemporaryFile(dir=directory)
+    file.truncate(size)
+    return file
+
+
+def persistent_memory(values):
+    """What the NVDIMM of several machines holds, one after the other."""
+    return nameless(nvdimm_size(values))
+
+
+def nvdimm_size(values):
+    return 2 * namespace_size(int(values["pmem_size"])) * MIB + LABEL_SIZE
 
 
 def namespace_size(usable):

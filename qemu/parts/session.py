@@ -2,7 +2,7 @@
 """One boot of the guest: a command goes in; its output, its exit status and the kernel log come out.
 
     prepared -> running -> status reported, output at its end -> acknowledged -> powered off
-                        \\-> timeout, lost, interrupted: killed
+                        \\-> timeout, lost, interrupted, asked for: killed
 
 QEMU dies with this process, however that ends; its disks have no names, so nothing is left behind.
 """
@@ -35,7 +35,8 @@ LOGS_KEPT = 20
 @dataclasses.dataclass
 class Request:
     """What one boot is asked to do. `timeout` in seconds; `share` a directory of the host, or None; `on_output`
-    takes the command's standard output instead of this process's own."""
+    takes the command's standard output instead of this process's own; `kill_at` says, once that is known, when the
+    machine is to be killed (`time.monotonic()`)."""
 
     command: list
     timeout: float
@@ -43,10 +44,11 @@ class Request:
     interactive: bool = False
     leak_scan: bool = True
     on_output: Callable[[bytes], None] | None = None
+    kill_at: Callable[[], float | None] | None = None
 
 
 def run(machine, request):
-    """Boot, run, end. Returns the exit status that the caller should end with."""
+    """Boot, run, end. Returns the exit status that the caller should end with, or None when killed as asked."""
     log_path = new_log(machine)
     terminal = termios.tcgetattr(sys.stdin) if request.interactive else None
     with machine.files, open(log_path, "w", encoding="utf-8") as log:
@@ -133,6 +135,7 @@ class Session:
             **machine.values,
             "dif_guard": {"crc": "0", "ip": "1"}[machine.values["dif_guard"]],
             "pmem_namespace": f"{machine.namespace}M",
+            "pmem_labelled": "yes" if machine.labelled else "no",
             "share": "yes" if request.share else "no",
             "console": "hvc0" if request.interactive else "",
             "rows": str(size.lines),
@@ -174,6 +177,11 @@ class Session:
             left = deadline - time.monotonic()
             if left <= 0:
                 return self.timeout()
+            if at := self.request.kill_at and self.request.kill_at():
+                left = min(left, at - time.monotonic())
+                if left <= 0:
+                    self.kill()
+                    return None
             for key, _ in self.selector.select(timeout=left):
                 data = read(key.fileobj)
                 if data:

@@ -370,10 +370,18 @@ impl Done {
     }
 }
 
-/// Takes away what a file has behind its end, and notes it no more.
+/// Takes away what a file has behind its end, and notes it no more, if it has a name.
+///
+/// # Context
+///
+/// Sleeps. `i_rwsem` is held, so that no name comes or goes, or nobody else has the inode.
 pub(super) fn finish_cut(inode: &Inode) -> Result {
     let start = blocks::behind(inode, inode.i_size_read())?;
     extents::remove_all(inode, LblkRange::all_from(start))?;
+    if inode.nlink() == 0 {
+        // It is to be deleted.
+        return Ok(());
+    }
     let transaction = Transaction::start(inode.sb(), CREDITS)?;
     remove(&transaction, inode)?;
     transaction.stop()

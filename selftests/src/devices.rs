@@ -167,6 +167,17 @@ pub fn kernel_name(path: &Path) -> Result<String> {
     }
 }
 
+/// Bytes in a sector of block device `path`.
+///
+/// # Errors
+/// It is none.
+pub fn sector(path: &Path) -> Result<u32> {
+    let queue = Path::new("/sys/class/block").join(kernel_name(path)?);
+    let file = queue.join("queue/logical_block_size");
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    text.trim().parse().context("logical_block_size")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,7 +68,7 @@ impl Fstyp {
     /// # Errors
     /// As [`mount`](Self::mount).
     pub fn mount_with(self, dev: &Path, dir: &Path, options: &str) -> Result<()> {
-        if self == Self::Stablefs {
+        if self == Self::Stablefs && registered("stablefs")?.is_none() {
             Module::from_env()?.ensure_loaded()?;
         }
         let mut mount = command("mount", &["-t", &self.to_string()]);

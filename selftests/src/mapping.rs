@@ -9,7 +9,7 @@ use std::fs::File;
 use std::ptr::{self, NonNull};
 
 use anyhow::{ensure, Context, Result};
-use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use rustix::mm::{mmap, msync, munmap, MapFlags, MsyncFlags, ProtFlags};
 
 /// A readable and writable `MAP_SHARED` mapping of the first bytes of a file. Access beyond the end of the file raises
 /// SIGBUS.
@@ -69,6 +69,15 @@ impl SharedMapping {
         // SAFETY: As in `store`, the other way round: `bytes` has `len` bytes and is not shared.
         unsafe { ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), len) };
         Ok(bytes)
+    }
+
+    /// Has all that was stored reach the device.
+    ///
+    /// # Errors
+    /// msync(2) fails.
+    pub fn sync(&self) -> Result<()> {
+        // SAFETY: `base` and `len` are one mapping by the type's invariant. No memory changes by it.
+        unsafe { msync(self.base.as_ptr(), self.len, MsyncFlags::SYNC) }.context("msync")
     }
 
     /// Address of `pos`, where `len` bytes lie in the mapping.

@@ -24,6 +24,7 @@ const MARK: u64 = 8;
 /// The whole log.
 pub struct WriteLog {
     bytes: Vec<u8>,
+    sector: usize,
     entries: Vec<Entry>,
 }
 
@@ -72,7 +73,16 @@ impl WriteLog {
                 discarded: if flags & DISCARD != 0 { len } else { 0 },
             });
         }
-        Ok(Self { bytes, entries })
+        Ok(Self {
+            bytes,
+            sector,
+            entries,
+        })
+    }
+
+    /// Bytes in a sector of the device.
+    pub fn sector(&self) -> u32 {
+        self.sector as u32
     }
 
     /// How many entries there are.

@@ -536,7 +536,7 @@ impl File {
 }
 
 /// `bytes` in a buffer, and where in it: at an address that suits direct I/O.
-fn aligned_copy(bytes: &[u8]) -> (Vec<u8>, usize) {
+pub(super) fn aligned_copy(bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut buffer = vec![0; bytes.len() + MEMORY_ALIGN];
     let start = buffer.as_ptr().align_offset(MEMORY_ALIGN);
     buffer[start..start + bytes.len()].copy_from_slice(bytes);

@@ -14,7 +14,7 @@ mod tree_check;
 mod tree_ops;
 mod unruly;
 
-pub use durable::{stale, Marks, Task};
+pub use durable::{stale, Progress, Takes, Task};
 pub use file::{File, Start};
 pub use tree::Tree;
 pub use unruly::unruly;

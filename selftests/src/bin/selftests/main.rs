@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Every test, in one static program: it is the test whose name it is called by. `selftests --list` prints the names;
-//! `selftests --walk DIR SEED` prints all that the comparing tests look at, of whatever is mounted there.
+//! `selftests --walk DIR SEED` prints all that the comparing tests look at, of whatever is mounted there; `selftests
+//! --until-killed DEV SLATE` works on a volume until the machine is killed.
 
 mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
@@ -25,6 +26,7 @@ mod suites;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
 mod swap_file;
+mod until_killed;
 
 use std::env;
 use std::path::Path;
@@ -77,6 +79,11 @@ fn main() -> ExitCode {
         }
         None if args.len() == 3 && args[0] == child::OPTION => child::main(&args[1], &args[2]),
         None if args.len() == 3 && args[0] == child::STORE => child::main_store(&args[1], &args[2]),
+        None if args.len() == 3
+            && [until_killed::WORK, until_killed::CHECK].contains(&&*args[0]) =>
+        {
+            until_killed::main(&args[0], &args[1], &args[2])
+        }
         None if args.len() == 3 && args[0] == walk::OPTION => walk::main(&args[1], &args[2]),
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whenever the machine is killed, the volume on its persistent memory is recovered by the filesystem under test and, as
+//! a copy, by ext4: `e2fsck` finds nothing to say, what was fsynced is there, and nothing shows that was never written.
+//!
+//! The host kills the machine and boots it again (`qemu/parts/kills.py`); this is what runs in between. In each round
+//! tasks work until they are killed. A second device, the slate, knows how far they were; what they had done is found
+//! again from the seed. Every second round makes a new volume, the others work on with what was recovered.
+//!
+//! recovered and checked (but in the first round) → the slate is wiped → work → killed
+//! killed in the middle of recovery → the same once more
+//!
+//! Promise: none of the three; what every filesystem owes. Control: `skip_fsync_commit`.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::{anyhow, bail, ensure, Context, Result};
+use rustix::fs::OFlags;
+use stablefs_selftests::blockdev::Loop;
+use stablefs_selftests::filesystem::Fstyp;
+use stablefs_selftests::model::{stale, unruly, Progress, Takes, Task};
+use stablefs_selftests::mounted::Mounted;
+use stablefs_selftests::program::say;
+use stablefs_selftests::scratch::Scratch;
+use stablefs_selftests::seed::{self, Bytes};
+use stablefs_selftests::volume;
+
+/// Checks what the last round left on a device, with another one as slate, and begins the next.
+pub(crate) const WORK: &str = "--until-killed";
+/// Checks only.
+pub(crate) const CHECK: &str = "--after-kill";
+/// What is said when the machine may be killed, for the host.
+const WORKING: &str = "working until killed";
+const RECOVERING: &str = "recovering until killed";
+
+const LEN: &str = "48M";
+const SECTORS: u32 = (48 << 20) / 512;
+/// What the volumes are made with, in turn.
+const VOLUMES: &[&[&str]] = &[
+    &["-b", "4096"],
+    &["-b", "1024", "-O", "^orphan_file"],
+    &["-b", "1024"],
+    &["-b", "4096", "-O", "^orphan_file"],
+];
+/// Rounds with one volume.
+const ROUNDS: u32 = 2;
+const TASKS: u32 = 3;
+/// More steps than a task comes to.
+const STEPS: u32 = 1_000_000;
+
+/// `option` is [`WORK`] or [`CHECK`].
+pub(crate) fn main(option: &str, dev: &str, slate: &str) -> ExitCode {
+    let done = Run::new(Path::new(dev), Path::new(slate)).and_then(|run| {
+        let round = run.slate.round()?;
+        round.map_or(Ok(()), |round| run.check(round))?;
+        match option == WORK {
+            true => run.work(round.map_or(0, |round| round + 1)),
+            false => Ok(()),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            say(&format!("{e:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Run<'a> {
+    fstyp: Fstyp,
+    seed: u64,
+    dev: &'a Path,
+    slate: Slate,
+}
+
+impl<'a> Run<'a> {
+    fn new(dev: &'a Path, slate: &Path) -> Result<Self> {
+        Ok(Self {
+            fstyp: env::var("FSTYP").context("FSTYP")?.parse()?,
+            seed: seed::from_env()?,
+            dev,
+            slate: Slate::open(slate)?,
+        })
+    }
+
+    /// The tasks of `round`: no two in any rounds have the same number.
+    fn tasks(&self, round: u32) -> impl Iterator<Item = Task> + '_ {
+        (0..TASKS).map(move |lane| Task::new(1 + round * TASKS + lane, self.seed, 512))
+    }
+
+    /// Works until somebody kills the machine.
+    fn work(&self, round: u32) -> Result<()> {
+        if round % ROUNDS == 0 {
+            let file = OpenOptions::new().write(true).open(self.dev);
+            let mut file = file.context("device")?;
+            file.write_all(&stale(SECTORS)).context("stale data")?;
+            file.sync_all()?;
+            let kind = (round / ROUNDS) as usize % VOLUMES.len();
+            volume::make(self.dev, VOLUMES[kind], LEN)?;
+        }
+        let mounted = Mounted::new(self.fstyp, self.dev, "")?;
+        let root = mounted.dir();
+        let old: Vec<_> = fs::read_dir(root)?.collect::<Result<_, _>>()?;
+        self.slate.begin(round)?;
+        thread::scope(|scope| {
+            let mut started = vec![scope.spawn(|| -> Result<()> {
+                for entry in old {
+                    if entry.file_name() != "lost+found" {
+                        fs::remove_dir_all(entry.path()).context("what the last round left")?;
+                    }
+                }
+                Ok(())
+            })];
+            started.push(scope.spawn(move || {
+                let top = root.join(format!("unruly{round}"));
+                fs::create_dir(&top)?;
+                let stream = 0x0dd + u64::from(round);
+                unruly(&top, &mut Bytes::new(self.seed, stream), STEPS.into())
+            }));
+            for (lane, mut task) in (0..).zip(self.tasks(round)) {
+                started.push(scope.spawn(move || {
+                    task.run(root, STEPS, |progress| match progress {
+                        Progress::Begins(step) => self.slate.begins(lane, round, step),
+                        Progress::Promised(_) => Ok(()),
+                    })
+                }));
+            }
+            say(WORKING);
+            let ended: Vec<_> = started.into_iter().map(|task| task.join()).collect();
+            ended
+                .into_iter()
+                .try_for_each(|ended| ended.map_err(|_| anyhow!("panicked"))?)
+        })?;
+        bail!("nobody has killed the machine")
+    }
+
+    /// Looks at what is left of `round`.
+    fn check(&self, round: u32) -> Result<()> {
+        let mut tasks: Vec<Task> = self.tasks(round).collect();
+        let mut begun = Vec::new();
+        for (lane, task) in (0..).zip(&mut tasks) {
+            let step = self.slate.begun(lane, round)?;
+            task.remember(step);
+            begun.push(step);
+        }
+        let mut image = vec![0; SECTORS as usize * 512];
+        File::open(self.dev)?.read_exact(&mut image)?;
+        if self.fstyp != Fstyp::Ext4 {
+            let copy = Loop::over(Scratch::holding(&image)?, 512)?;
+            recover(Fstyp::Ext4, copy.path(), &tasks, &begun)
+                .context("as a copy, recovered by ext4")?;
+        }
+        say(RECOVERING);
+        recover(self.fstyp, self.dev, &tasks, &begun)
+            .with_context(|| format!("recovered by {}", self.fstyp))?;
+        say(&format!(
+            "round {round}: sound after the kill in steps {begun:?}"
+        ));
+        Ok(())
+    }
+}
+
+/// Recovers the volume on `dev`, with what `tasks` did up to the steps that have `begun`.
+fn recover(fstyp: Fstyp, dev: &Path, tasks: &[Task], begun: &[u32]) -> Result<()> {
+    let mounted = Mounted::new(fstyp, dev, "")?;
+    for (task, &step) in tasks.iter().zip(begun) {
+        // What began may not have come to its end, and has promised nothing.
+        task.check(mounted.dir(), step.saturating_sub(1), Takes::Words)?;
+    }
+    mounted.unmount()?;
+    volume::check(dev)
+}
+
+/// A device on which a page says which round it is, and one for each task which step of it has begun. Each is a word that
+/// is there whole as soon as it is written.
+struct Slate(File);
+
+/// On a slate that is in use, with the number of the round.
+const MAGIC: u64 = 0x57ab_1ef5 << 32;
+/// Bytes from one word to the next.
+const PAGE: u64 = 4096;
+
+impl Slate {
+    fn open(path: &Path) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true);
+        let options = options.custom_flags(OFlags::DSYNC.bits() as i32);
+        Ok(Self(options.open(path).context("slate")?))
+    }
+
+    fn read(&self, page: u64) -> Result<u64> {
+        let mut word = [0; 8];
+        let read = self.0.read_exact_at(&mut word, page * PAGE);
+        read.context("slate")?;
+        Ok(u64::from_le_bytes(word))
+    }
+
+    fn write(&self, page: u64, high: u64, low: u32) -> Result<()> {
+        let word = high | u64::from(low);
+        let written = self.0.write_all_at(&word.to_le_bytes(), page * PAGE);
+        written.context("slate")
+    }
+
+    /// The last round that has begun.
+    fn round(&self) -> Result<Option<u32>> {
+        let word = self.read(0)?;
+        // CAST: the low half.
+        Ok((word & MAGIC == MAGIC).then_some(word as u32))
+    }
+
+    fn begin(&self, round: u32) -> Result<()> {
+        for lane in 0..TASKS {
+            self.begins(lane, round, 0)?;
+        }
+        self.write(0, MAGIC, round)
+    }
+
+    fn begins(&self, lane: u32, round: u32, step: u32) -> Result<()> {
+        self.write(1 + u64::from(lane), u64::from(round) << 32, step)
+    }
+
+    /// The last step of a task of `round` that has begun.
+    fn begun(&self, lane: u32, round: u32) -> Result<u32> {
+        let word = self.read(1 + u64::from(lane))?;
+        let of = word >> 32;
+        ensure!(of == u64::from(round), "the slate is of round {of}");
+        // CAST: the low half.
+        Ok(word as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slate_tells_rounds_apart() {
+        let file = Scratch::file(8 * PAGE).unwrap();
+        let slate = Slate::open(file.path()).unwrap();
+        assert_eq!(slate.round().unwrap(), None);
+        slate.begin(0).unwrap();
+        assert_eq!(slate.round().unwrap(), Some(0));
+        slate.begin(u32::MAX).unwrap();
+        slate.begins(1, u32::MAX, 7).unwrap();
+        let slate = Slate::open(file.path()).unwrap();
+        assert_eq!(slate.round().unwrap(), Some(u32::MAX));
+        assert_eq!(
+            [0, 1].map(|lane| slate.begun(lane, u32::MAX).unwrap()),
+            [0, 7]
+        );
+        assert!(slate.begun(0, 3).is_err());
+    }
+}
