@@ -50,6 +50,7 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::PROGRAM,
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
+    &reads_what_ext4_wrote::WRITTEN,
     &random_file_operations::PROGRAM,
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
