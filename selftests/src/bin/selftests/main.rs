@@ -11,6 +11,7 @@ mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
 mod handed_back_and_forth;
+mod io_uring_operations;
 mod large_directories;
 mod module_load_unload;
 mod mount_options;
@@ -52,6 +53,7 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::SHAPES,
     &reads_what_ext4_wrote::WRITTEN,
     &random_file_operations::PROGRAM,
+    &io_uring_operations::PROGRAM,
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
