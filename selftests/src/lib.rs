@@ -36,4 +36,5 @@ pub mod superblock;
 pub mod uring;
 pub mod volume;
 pub mod walk;
+pub mod worker;
 pub mod write_log;

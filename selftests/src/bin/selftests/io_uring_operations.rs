@@ -4,7 +4,8 @@
 //! past it, with memory that was registered and that was not, tried without waiting or left to a worker. What is told not
 //! to wait is done rightly or refused. So it is with preadv2(2) and pwritev2(2) and their flags; and ext4 reads the same.
 //!
-//! Promise: none of the three; what every filesystem owes. No control breaks it: the model is the control.
+//! Promise: none of the three; what every filesystem owes. It needs no control of its own: without unwritten extents
+//! (`skip_unwritten`) what is read beside a write is what the blocks held before.
 //! Filesystems that fail it: none.
 
 use std::borrow::Cow;

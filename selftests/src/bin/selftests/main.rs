@@ -31,7 +31,9 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use stablefs_selftests::program::Program;
+use stablefs_selftests::worker::{self, Prepare};
 use stablefs_selftests::{child, walk};
 
 const PROGRAMS: &[&Program] = &[
@@ -65,6 +67,12 @@ const PROGRAMS: &[&Program] = &[
     &swap_file::PROGRAM,
 ];
 
+/// What other processes of this program do, told by a test.
+const WORKS: &[(&str, Prepare)] = &[
+    (random_file_operations::WORK, random_file_operations::work),
+    (random_tree_operations::WORK, random_tree_operations::work),
+];
+
 fn main() -> ExitCode {
     let mut words = env::args();
     let called = words.next().unwrap_or_default();
@@ -81,6 +89,11 @@ fn main() -> ExitCode {
         None if args.len() == 3 && args[0] == child::OPTION => child::main(&args[1], &args[2]),
         None if args.len() == 3 && args[0] == child::STORE => child::main_store(&args[1], &args[2]),
         None if args.len() == 3 && args[0] == walk::OPTION => walk::main(&args[1], &args[2]),
+        None if args.len() > 1 && args[0] == worker::OPTION => {
+            let known = WORKS.iter().find(|(name, _)| *name == args[1]);
+            let work = known.context("no such work");
+            worker::main(work.and_then(|(_, work)| work(&args[2..])))
+        }
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");
             ExitCode::FAILURE
