@@ -18,6 +18,7 @@ use rustix::fs::{
 use rustix::io::{preadv2, pwritev2, Errno, ReadWriteFlags};
 
 use super::history::History;
+use crate::filesystem::Fstyp;
 use crate::seed::Bytes;
 use crate::uring::{How, Part, Ring, What};
 
@@ -28,6 +29,7 @@ const SLOTS: u16 = 8;
 
 /// A file under random operations, several at once.
 pub struct InFlight {
+    fstyp: Fstyp,
     path: PathBuf,
     content: Vec<u8>,
     random: Bytes,
@@ -76,9 +78,10 @@ impl Pending {
 }
 
 impl InFlight {
-    /// A file that is to be at `path` in a volume.
-    pub fn new(path: &Path, seed: u64) -> Self {
+    /// A file that is to be at `path` in a volume, which `fstyp` changes.
+    pub fn new(fstyp: Fstyp, path: &Path, seed: u64) -> Self {
         Self {
+            fstyp,
             path: path.to_owned(),
             content: Vec::new(),
             random: Bytes::new(seed, 0x10f1),
@@ -258,9 +261,12 @@ impl InFlight {
     /// Bytes that one which may be told not to wait has done of `len`.
     fn count(&mut self, result: Result<usize, Errno>, len: u64, nowait: bool) -> Result<usize> {
         match result {
-            Err(Errno::AGAIN) if nowait => {
+            // Through the page cache ext4 never writes without waiting.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP)
+                if nowait && (self.fstyp == Fstyp::Ext4 || result == Err(Errno::AGAIN)) =>
+            {
                 self.counts.refused += 1;
-                self.history.outcome("EAGAIN");
+                self.history.outcome("refused");
                 Ok(0)
             }
             Ok(count) if nowait && 0 < count && count as u64 <= len => {

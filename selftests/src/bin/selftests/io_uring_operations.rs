@@ -41,7 +41,7 @@ const OPERATIONS: u64 = 150;
 fn tries(env: &Env, block: u32) -> Result<()> {
     let dev = env.dev()?;
     volume::make_small(env.fstyp, dev, block, MIB)?;
-    let mut file = InFlight::new(Path::new("file"), env.seed ^ u64::from(block));
+    let mut file = InFlight::new(env.fstyp, Path::new("file"), env.seed ^ u64::from(block));
     for number in 1..=MOUNTS * env.longer {
         let mounted = Mounted::new(env.fstyp, dev, "")?;
         let done = file.run(mounted.dir(), OPERATIONS);
