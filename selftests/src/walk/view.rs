@@ -169,7 +169,7 @@ fn read(file: &mut File, pos: u64) -> Result<Vec<u8>> {
 
 fn mode(metadata: &Metadata) -> Result<String> {
     let (_, number, _) = kind(metadata.file_type())?;
-    Ok(format!("{:#o}", number << 12 | metadata.mode()))
+    Ok(format!("{:#o}", (number << 12) | metadata.mode()))
 }
 
 fn kind(kind: FileType) -> Result<(FileType, u16, &'static str)> {
