@@ -161,10 +161,14 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
         .with(Flags::APPEND)
         .with(Flags::NODUMP)
         .with(Flags::NOATIME)
-        .with(Flags::DIRSYNC)
         .with(Flags::DAX);
+    const OF_DIRECTORIES: Flags = CHANGEABLE.with(Flags::DIRSYNC).with(Flags::TOPDIR);
 
     let disk = inode.disk();
+    let changeable = match disk.file_type() {
+        Type::Directory => OF_DIRECTORIES,
+        _ => CHANGEABLE,
+    };
     if wanted.projid != shown_projid(&inode) {
         return Err(errno::eopnotsupp());
     }
@@ -172,7 +176,7 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
     let wanted = Flags::from_bits(wanted.flags & Flags::USER_VISIBLE.bits());
     let shown = Flags::from_bits(before.bits() & Flags::USER_VISIBLE.bits());
     let changed = Flags::from_bits(wanted.bits() ^ shown.bits());
-    if !changed.without(CHANGEABLE).is_empty() {
+    if !changed.without(changeable).is_empty() {
         return Err(errno::eopnotsupp());
     }
     let after = before

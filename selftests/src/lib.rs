@@ -33,6 +33,8 @@ pub mod scsi;
 pub mod seed;
 pub mod splat;
 pub mod superblock;
+pub mod uring;
 pub mod volume;
 pub mod walk;
+pub mod worker;
 pub mod write_log;

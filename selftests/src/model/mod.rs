@@ -9,6 +9,7 @@ mod acl;
 mod durable;
 mod file;
 mod history;
+mod in_flight;
 mod tree;
 mod tree_check;
 mod tree_ops;
@@ -16,5 +17,6 @@ mod unruly;
 
 pub use durable::{stale, Progress, Takes, Task};
 pub use file::{File, Start};
+pub use in_flight::{Counts, InFlight};
 pub use tree::Tree;
 pub use unruly::unruly;

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result};
 use rustix::fs::{fallocate, FallocateFlags};
+use rustix::io::Errno;
 
 use super::Place;
 use crate::seed::Bytes;
@@ -114,12 +115,21 @@ fn unwritten(place: &Place<'_>) -> Result<()> {
     let file = new(place, "collapsed")?;
     file.write_all_at(&content, 0)?;
     file.sync_all()?;
-    allocate(
-        &file,
-        FallocateFlags::COLLAPSE_RANGE,
-        8 * place.block,
-        16 * place.block,
-    )
+    collapse(&file, 8 * place.block, 16 * place.block)
+}
+
+/// Takes `len` bytes at `pos` out of `file`, by hand if the filesystem does not.
+fn collapse(file: &File, pos: u64, len: u64) -> Result<()> {
+    match fallocate(file, FallocateFlags::COLLAPSE_RANGE, pos, len) {
+        Err(Errno::OPNOTSUPP) => {
+            let end = file.metadata()?.len();
+            let mut rest = vec![0; usize::try_from(end - pos - len)?];
+            file.read_exact_at(&mut rest, pos + len)?;
+            file.write_all_at(&rest, pos)?;
+            file.set_len(end - len).context("ftruncate")
+        }
+        other => other.context("fallocate COLLAPSE_RANGE"),
+    }
 }
 
 /// A file that was longer: what lay behind its end must not be seen again.

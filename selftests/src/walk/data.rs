@@ -17,7 +17,7 @@ use super::{checksum, Node, Record};
 use crate::mapping::ReadMapping;
 
 /// Bytes that are read at once and have one checksum, so that a difference is seen where it is.
-const CHUNK: u64 = 256 << 10;
+pub(super) const CHUNK: u64 = 256 << 10;
 /// Bytes read of a hole, at each of its ends.
 const OF_A_HOLE: u64 = 64 << 10;
 /// Lengths of the buffers of a vectored read, in turn: none is a whole page.

@@ -13,6 +13,7 @@ mod handles;
 mod inode;
 mod record;
 mod stat;
+mod view;
 mod volume;
 mod xattr;
 
@@ -32,6 +33,7 @@ use rustix::fs::{openat, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
 pub use record::{Differences, Record};
+pub use view::{view, Viewed};
 
 use crate::command::succeed;
 use directory::Found;

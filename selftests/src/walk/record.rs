@@ -94,6 +94,29 @@ impl Record {
         sorts
     }
 
+    /// Every fact, as [`Self::sort`] has put them: the path, what the value is of, the value.
+    pub fn facts(&self) -> impl Iterator<Item = (&Rc<str>, &str, &str)> {
+        self.facts
+            .iter()
+            .map(|fact| (&fact.path, &*fact.what, &*fact.value))
+    }
+
+    /// The facts of which `keep` leaves something: given the path, what the value is of and the value, it returns as much
+    /// of the value as counts.
+    #[must_use]
+    pub fn reduced(&self, keep: impl Fn(&str, &str, &str) -> Option<String>) -> Self {
+        let fact = |fact: &Fact| {
+            let value = keep(&fact.path, &fact.what, &fact.value)?;
+            Some(Fact {
+                value,
+                ..fact.clone()
+            })
+        };
+        Self {
+            facts: self.facts.iter().filter_map(fact).collect(),
+        }
+    }
+
     /// Where `found` differs from this record. Both are [sorted](Self::sort).
     pub fn differences(&self, found: &Record) -> Differences {
         let mut differences = Differences::default();

@@ -276,7 +276,7 @@ impl Extent {
             .find_map(|pos| {
                 let within = lblk.checked_sub(u32_at(pos))?;
                 let start = u32_at(pos + 8);
-                (within < u16_at(pos + 4).into()).then_some((Self { pos, start }, within))
+                (within < u32::from(u16_at(pos + 4))).then_some((Self { pos, start }, within))
             })
             .with_context(|| format!("no block {lblk}"))
     }

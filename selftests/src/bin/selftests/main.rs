@@ -12,6 +12,7 @@ mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
 mod handed_back_and_forth;
+mod io_uring_operations;
 mod large_directories;
 mod module_load_unload;
 mod mount_options;
@@ -32,7 +33,9 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use stablefs_selftests::program::Program;
+use stablefs_selftests::worker::{self, Prepare};
 use stablefs_selftests::{child, walk};
 
 const PROGRAMS: &[&Program] = &[
@@ -52,7 +55,9 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::PROGRAM,
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
+    &reads_what_ext4_wrote::WRITTEN,
     &random_file_operations::PROGRAM,
+    &io_uring_operations::PROGRAM,
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
@@ -62,6 +67,12 @@ const PROGRAMS: &[&Program] = &[
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
+];
+
+/// What other processes of this program do, told by a test.
+const WORKS: &[(&str, Prepare)] = &[
+    (random_file_operations::WORK, random_file_operations::work),
+    (random_tree_operations::WORK, random_tree_operations::work),
 ];
 
 fn main() -> ExitCode {
@@ -85,6 +96,11 @@ fn main() -> ExitCode {
             until_killed::main(&args[0], &args[1], &args[2])
         }
         None if args.len() == 3 && args[0] == walk::OPTION => walk::main(&args[1], &args[2]),
+        None if args.len() > 1 && args[0] == worker::OPTION => {
+            let known = WORKS.iter().find(|(name, _)| *name == args[1]);
+            let work = known.context("no such work");
+            worker::main(work.and_then(|(_, work)| work(&args[2..])))
+        }
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");
             ExitCode::FAILURE

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whatever is done to names, attributes and small files, by one task or by eight at once, the tree is what must come of
+//! Whatever is done to names, attributes and small files, by one process or by eight at once, the tree is what must come of
 //! it: at once, after a remount, and to ext4; and `e2fsck` finds nothing to say.
 //!
 //! Promise: none of the three; what every filesystem owes. No control breaks it: the model is the control.
@@ -9,9 +9,8 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
-use std::thread;
 
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use rustix::fs::Mode;
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
@@ -22,6 +21,7 @@ use stablefs_selftests::program::{say, Case, Env, Program};
 use stablefs_selftests::rummage::rummage;
 use stablefs_selftests::seed::Bytes;
 use stablefs_selftests::volume;
+use stablefs_selftests::worker::{together, Work, Worker};
 
 pub(crate) const PROGRAM: Program = Program {
     name: "random_tree_operations",
@@ -31,41 +31,56 @@ pub(crate) const PROGRAM: Program = Program {
         only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4, Fstyp::Xfs]),
     },
     cases: &[
-        Case::new("one_task", |env| tries(env, 4096, 1)),
-        Case::new("eight_tasks", |env| tries(env, 4096, 8)),
+        Case::new("one_process", |env| tries(env, 4096, 1)),
+        Case::new("eight_processes", |env| tries(env, 4096, 8)),
         Case::new("blocks_of_1_kib", |env| tries(env, 1024, 3)),
     ],
 };
 
+/// What the processes are called by.
+pub(crate) const WORK: &str = "tree";
+
 const MIB: u32 = 128;
 const MOUNTS: u64 = 3;
-/// Operations of all tasks together, each time that the volume is mounted.
+/// Operations of all processes together, each time that the volume is mounted.
 const OPERATIONS: u64 = 800;
-/// Where all tasks meet.
+/// Where all processes meet.
 const COMMON: &str = "common";
 
-fn tries(env: &Env, block: u32, tasks: u64) -> Result<()> {
+fn tries(env: &Env, block: u32, processes: u64) -> Result<()> {
     // Modes are to be what they are asked to be.
     rustix::process::umask(Mode::empty());
     let dev = env.dev()?;
     volume::make_small(env.fstyp, dev, block, MIB)?;
-    let new = |task: u64| {
-        let name = format!("of task {task}");
-        Tree::new(env.fstyp, block, Path::new(&name), env.seed ^ (task << 32))
+    let start = |process: u64| {
+        let args = [
+            env.fstyp.to_string(),
+            block.to_string(),
+            env.seed.to_string(),
+            process.to_string(),
+            processes.to_string(),
+        ];
+        Worker::start(WORK, &args)
     };
-    let mut trees: Vec<Tree> = (0..tasks).map(new).collect();
+    let mut workers = (0..processes).map(start).collect::<Result<Vec<_>>>()?;
     for number in 1..=MOUNTS * env.longer {
         let mounted = Mounted::new(env.fstyp, dev, "")?;
-        let done = together(env, mounted.dir(), &mut trees, number);
-        done.with_context(|| format!("mount {number}"))?;
+        fs::create_dir_all(mounted.dir().join(COMMON)).context(COMMON)?;
+        together(
+            &mut workers,
+            &["work", root(&mounted)?, &number.to_string()],
+        )
+        .with_context(|| format!("mount {number}"))?;
         mounted.unmount()?;
         env.fstyp.check(dev)?;
-        see(env.fstyp, dev, &mut trees)?;
+        see(env.fstyp, dev, &mut workers)?;
     }
     if env.fstyp != Fstyp::Xfs {
-        see(Fstyp::Ext4, dev, &mut trees)?;
+        see(Fstyp::Ext4, dev, &mut workers)?;
     }
-    let unknown: u64 = trees.iter().map(Tree::unknown_renames).sum();
+    let unknown = together(&mut workers, &["unknown renames"])?;
+    let unknown = unknown.iter().map(|count| count.parse::<u64>());
+    let unknown = unknown.sum::<Result<u64, _>>()?;
     if unknown > 0 {
         say(&format!(
             "{unknown} renames are of a form that {} does not know",
@@ -75,60 +90,63 @@ fn tries(env: &Env, block: u32, tasks: u64) -> Result<()> {
     Ok(())
 }
 
-/// All tasks at once, each with a tree of its own, and now and then where the others are too.
-fn together(env: &Env, root: &Path, trees: &mut [Tree], number: u64) -> Result<()> {
-    /// Operations on the own tree, between two visits to the common one.
-    const STEP: u64 = 20;
-    let common = root.join(COMMON);
-    fs::create_dir_all(&common).context(COMMON)?;
-    let steps = OPERATIONS / STEP / trees.len() as u64;
-    let alone = trees.len() == 1;
-    thread::scope(|scope| {
-        let tasks: Vec<_> = (0..)
-            .zip(trees)
-            .map(|(task, tree)| {
-                let mut random = Bytes::new(env.seed, (number << 32) | task);
-                let common = &common;
-                scope.spawn(move || -> Result<()> {
-                    let mut work = || {
-                        tree.open(root)?;
-                        for _ in 0..steps {
-                            tree.run(STEP)?;
-                            if !alone {
-                                unruly(common, &mut random, STEP / 2).context(COMMON)?;
-                            }
-                        }
-                        tree.check()
-                    };
-                    let done = work();
-                    tree.close();
-                    done
-                })
-            })
-            .collect();
-        let ended = tasks.into_iter().map(|task| task.join());
-        let ended: Vec<_> = ended.collect();
-        for (task, ended) in ended.into_iter().enumerate() {
-            let done = ended.map_err(|_| anyhow!("panicked")).and_then(|done| done);
-            done.with_context(|| format!("task {task}"))?;
-        }
-        Ok(())
-    })
+fn root(mounted: &Mounted) -> Result<&str> {
+    mounted.dir().to_str().context("directory")
 }
 
 /// What `fstyp` says of the volume.
-fn see(fstyp: Fstyp, dev: &Path, trees: &mut [Tree]) -> Result<()> {
+fn see(fstyp: Fstyp, dev: &Path, workers: &mut [Worker]) -> Result<()> {
     let mounted = Mounted::new(fstyp, dev, "")?;
-    for tree in trees {
-        tree.open(mounted.dir())?;
-        tree.check()
-            .with_context(|| format!("as {fstyp} sees it, mounted again"))?;
-    }
+    together(workers, &["see", root(&mounted)?])
+        .with_context(|| format!("as {fstyp} sees it, mounted again"))?;
     let found = rummage(&mounted.dir().join(COMMON))?;
     ensure!(
         found.errors.is_empty(),
-        "{fstyp} finds errors where all tasks were: {:?}",
+        "{fstyp} finds errors where all processes were: {:?}",
         found.errors
     );
     mounted.unmount()
+}
+
+/// The work of one process: it has a tree of its own, and is now and then where the others are too.
+pub(crate) fn work(args: &[String]) -> Result<Work> {
+    let [fstyp, block, seed, process, processes] = args else {
+        bail!("{args:?}");
+    };
+    let (seed, process): (u64, u64) = (seed.parse()?, process.parse()?);
+    let name = format!("of process {process}");
+    let path = Path::new(&name);
+    let mut tree = Tree::new(fstyp.parse()?, block.parse()?, path, seed ^ (process << 32));
+    let processes: u64 = processes.parse()?;
+    Ok(Box::new(move |words| {
+        match words {
+            ["work", root, number] => {
+                let number: u64 = number.parse()?;
+                let mut random = Bytes::new(seed, (number << 32) | process);
+                let done = operate(&mut tree, Path::new(root), processes, &mut random);
+                tree.close();
+                done?;
+            }
+            ["see", root] => {
+                tree.open(Path::new(root))?;
+                tree.check()?;
+            }
+            ["unknown renames"] => return Ok(tree.unknown_renames().to_string()),
+            _ => bail!("{words:?}"),
+        }
+        Ok(String::new())
+    }))
+}
+
+fn operate(tree: &mut Tree, root: &Path, processes: u64, random: &mut Bytes) -> Result<()> {
+    /// Operations on the own tree, between two visits to the common one.
+    const STEP: u64 = 20;
+    tree.open(root)?;
+    for _ in 0..OPERATIONS / STEP / processes {
+        tree.run(STEP)?;
+        if processes > 1 {
+            unruly(&root.join(COMMON), random, STEP / 2).context(COMMON)?;
+        }
+    }
+    tree.check()
 }

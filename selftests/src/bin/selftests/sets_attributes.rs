@@ -19,6 +19,7 @@ use rustix::fs::{lgetxattr, llistxattr, lremovexattr, lsetxattr, Mode, XattrFlag
 use rustix::io::Errno;
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
+use stablefs_selftests::ioctl::{flag, getflags, setflags};
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::needs::{Needs, Volume};
 use stablefs_selftests::populate::{acl, tag, NOBODY};
@@ -44,6 +45,7 @@ pub(crate) const PROGRAM: Program = Program {
         }),
         Case::new("in_inodes_of_1_kib", |env| tries(env, &LARGE_INODES, moves)),
         Case::new("refused", |env| tries(env, &DEFAULT, refused)),
+        Case::new("flags_of_directories", |env| tries(env, &DEFAULT, flags)),
         Case::new("lists_of_access", |env| tries(env, &DEFAULT, lists)),
         Case::new("blocks_that_ext4_shares", |env| shared(env, &DEFAULT)),
         Case::new("blocks_of_1_kib_that_ext4_shares", |env| {
@@ -104,6 +106,27 @@ fn tries(env: &Env, shape: &Shape, set: fn(&Place<'_>) -> Result<()>) -> Result<
     })?;
     mounted.unmount()?;
     agrees(env)
+}
+
+/// Some flags are directories' only.
+fn flags(place: &Place<'_>) -> Result<()> {
+    let (file, dir) = (place.root.join("file"), place.root.join("dir"));
+    File::create_new(&file)?;
+    fs::create_dir(&dir)?;
+    let (file, dir) = (File::open(file)?, File::open(dir)?);
+    for flag in [flag::DIRSYNC, flag::TOPDIR] {
+        let refused = setflags(&file, getflags(&file)? | flag);
+        ensure!(
+            refused == Err(Errno::OPNOTSUPP),
+            "{flag:#x} of a file: {refused:?}"
+        );
+        let before = getflags(&dir)?;
+        for flags in [before | flag, before, before | flag] {
+            setflags(&dir, flags).with_context(|| format!("{flags:#x}"))?;
+            ensure!(getflags(&dir)? == flags, "{flags:#x} is not there");
+        }
+    }
+    Ok(())
 }
 
 /// The unmounted volume is sound, and says the same to ext4.
