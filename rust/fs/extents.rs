@@ -20,6 +20,7 @@ use super::{
         Changing,
         Mapping, //
     },
+    memory::with_memory,
     metadata::{
         self,
         At,
@@ -284,7 +285,8 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
         .inspect_err(|error| transaction.abort(*error))
 }
 
-/// Takes away all that the file has from block `from` on, in as many transactions as that takes.
+/// Takes away all that the file has in `lblks`, in as many transactions as that takes. What it has in the
+/// page cache may be gone already, so this waits for memory.
 ///
 /// # Errors
 ///
@@ -292,20 +294,32 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
 ///
 /// # Context
 ///
-/// Sleeps. No handle is started. In case of a crash, the inode is on the list of orphans.
+/// Sleeps. No handle is started.
+pub(super) fn remove_all(inode: &Inode, lblks: LblkRange) -> Result {
+    let step = || {
+        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
+        let more = remove(&transaction, inode, lblks)?;
+        transaction.stop().and(Ok(more))
+    };
+    while with_memory(step)? {}
+    Ok(())
+}
+
+/// Takes away all that the file has from block `from` on: see [`remove_all`].
+///
+/// # Errors
+///
+/// Those of [`remove_all`].
+///
+/// # Context
+///
+/// That of [`remove_all`]. In case of a crash, the inode is on the list of orphans.
 pub(super) fn truncate(inode: &Inode, from: Lblk) -> Result {
     let lblks = LblkRange {
         start: from,
         end: Lblk::END,
     };
-    loop {
-        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
-        let more = remove(&transaction, inode, lblks)?;
-        transaction.stop()?;
-        if !more {
-            return Ok(());
-        }
-    }
+    remove_all(inode, lblks)
 }
 
 fn free(transaction: &Transaction<'_>, inode: &Inode, blocks: PblkRange) -> Result {

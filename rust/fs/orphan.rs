@@ -16,6 +16,7 @@ use super::{
         self,
         iget_orphan, //
     },
+    memory::with_memory,
     metadata::{
         self,
         At, //
@@ -381,7 +382,9 @@ pub(super) fn finish_cut(inode: &Inode) -> Result {
     let from = inode.i_size_read().div_ceil(block_len);
     let from = u32::try_from(from).map_or(Lblk::END, Lblk);
     extents::truncate(inode, from)?;
-    let transaction = Transaction::start(inode.sb(), CREDITS)?;
-    remove(&transaction, inode)?;
-    transaction.stop()
+    with_memory(|| {
+        let transaction = Transaction::start(inode.sb(), CREDITS)?;
+        remove(&transaction, inode)?;
+        transaction.stop()
+    })
 }

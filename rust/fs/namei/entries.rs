@@ -24,6 +24,7 @@ use super::{
             pblk_of,
             read_block, //
         },
+        memory::with_memory,
         metadata::{
             self,
             At, //
@@ -454,7 +455,7 @@ impl<'t, 'a> Grown<'t, 'a> {
             end: Lblk::END,
         };
         self.dir.i_size_write(self.old_size);
-        while extents::remove(self.transaction, &self.dir, lblks)? {}
+        while with_memory(|| extents::remove(self.transaction, &self.dir, lblks))? {}
         Ok(())
     }
 }
