@@ -213,7 +213,13 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let start = Lblk(u32::try_from(lblk).map_err(|_| EFBIG)?);
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
-    let extent = allocate(transaction, inode, lblks, State::Written, balloc::who())?;
+    let extent = allocate(
+        transaction,
+        inode,
+        lblks,
+        State::Written,
+        balloc::who(inode.sb()),
+    )?;
     let extent = extent.ok_or_else(|| {
         let at = At::inode(inode.ino());
         metadata::corrupt(inode.sb(), at, format_args!("has blocks behind its end"))

@@ -120,7 +120,7 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
         match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Hole(hole) => {
                 let end = lblks.end.min(hole.end);
-                iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who())?;
+                iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who(inode.sb()))?;
             }
             Mapping::Reserved(reserved) => {
                 let end = lblks.end.min(reserved.end);
