@@ -7,6 +7,7 @@
 
 mod acl;
 mod durable;
+mod failing;
 mod file;
 mod history;
 mod tree;

@@ -31,22 +31,25 @@ const REASONS: &[Errno] = &[
     Errno::BUSY,
 ];
 
-/// Does `n` random operations below `top`, a directory.
+/// Does `n` random operations below `top`, a directory. Returns how many failed for want of memory.
 ///
 /// # Errors
 /// One fails for another reason.
-pub fn unruly(top: &Path, random: &mut Bytes, n: u64) -> Result<()> {
+pub fn unruly(top: &Path, random: &mut Bytes, n: u64) -> Result<u64> {
+    let mut without_memory = 0;
     for _ in 0..n {
         let (one, other) = (path(random), path(random));
         let choice = random.below(12);
         let result = operation(&top.join(&one), &top.join(&other), choice, random);
-        if let Err(errno) = result {
-            if !REASONS.contains(&errno) {
+        match result {
+            Err(Errno::NOMEM) => without_memory += 1,
+            Err(errno) if !REASONS.contains(&errno) => {
                 bail!("operation {choice} on {one} and {other}: {errno}");
             }
+            _ => {}
         }
     }
-    Ok(())
+    Ok(without_memory)
 }
 
 /// One of few paths: tasks are to meet.

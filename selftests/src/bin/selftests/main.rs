@@ -7,6 +7,7 @@ mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
 mod dax_reads;
+mod fails_whole_without_memory;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
@@ -56,6 +57,7 @@ const PROGRAMS: &[&Program] = &[
     &large_directories::PROGRAM,
     &sets_attributes::PROGRAM,
     &full_disk::PROGRAM,
+    &fails_whole_without_memory::PROGRAM,
     &survives_power_cuts::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,

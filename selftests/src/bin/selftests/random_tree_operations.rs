@@ -95,7 +95,9 @@ fn together(env: &Env, root: &Path, trees: &mut [Tree], number: u64) -> Result<(
                         for _ in 0..steps {
                             tree.run(STEP)?;
                             if !alone {
-                                unruly(common, &mut random, STEP / 2).context(COMMON)?;
+                                let without_memory = unruly(common, &mut random, STEP / 2);
+                                let without_memory = without_memory.context(COMMON)?;
+                                ensure!(without_memory == 0, "no memory for {without_memory}");
                             }
                         }
                         tree.check()
