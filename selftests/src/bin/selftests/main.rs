@@ -22,6 +22,7 @@ mod reads_what_ext4_wrote;
 mod recovers_orphans;
 mod replays_the_journal;
 mod sets_attributes;
+mod stops_when_the_journal_does;
 mod suites;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
@@ -58,6 +59,7 @@ const PROGRAMS: &[&Program] = &[
     &sets_attributes::PROGRAM,
     &full_disk::PROGRAM,
     &fails_whole_without_memory::PROGRAM,
+    &stops_when_the_journal_does::PROGRAM,
     &survives_power_cuts::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
