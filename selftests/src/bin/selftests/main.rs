@@ -27,6 +27,7 @@ mod suites;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
 mod swap_file;
+mod unreadable_metadata_is_an_error;
 
 use std::env;
 use std::path::Path;
@@ -60,6 +61,7 @@ const PROGRAMS: &[&Program] = &[
     &full_disk::PROGRAM,
     &fails_whole_without_memory::PROGRAM,
     &stops_when_the_journal_does::PROGRAM,
+    &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
