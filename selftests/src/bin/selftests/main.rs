@@ -20,6 +20,7 @@ mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
 mod recovers_orphans;
+mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
 mod stops_when_the_journal_does;
@@ -61,6 +62,7 @@ const PROGRAMS: &[&Program] = &[
     &full_disk::PROGRAM,
     &fails_whole_without_memory::PROGRAM,
     &stops_when_the_journal_does::PROGRAM,
+    &refuses_what_may_not_be_written::PROGRAM,
     &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
     &suites::FSX,
