@@ -219,9 +219,15 @@ impl File {
                 open.file.write_all_at(bytes, pos).context("write")
             }),
             18..=20 => self.write(range, "write with O_DSYNC", |open, pos, bytes| {
-                let bytes = [std::io::IoSlice::new(bytes)];
-                let wrote = pwritev2(open.file.as_fd(), &bytes, pos, ReadWriteFlags::DSYNC);
-                ensure!(wrote.context("pwritev2")? == bytes[0].len(), "it is short");
+                let mut done = 0;
+                while done < bytes.len() {
+                    let rest = [std::io::IoSlice::new(&bytes[done..])];
+                    let pos = pos + done as u64;
+                    let wrote = pwritev2(open.file.as_fd(), &rest, pos, ReadWriteFlags::DSYNC);
+                    let wrote = wrote.context("pwritev2")?;
+                    ensure!(wrote > 0, "it ends {} bytes early", rest[0].len());
+                    done += wrote;
+                }
                 Ok(())
             }),
             21..=25 => self.append(range.len),

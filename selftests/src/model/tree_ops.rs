@@ -530,7 +530,7 @@ impl Tree {
         let mut done = 0;
         while done < bytes.len() {
             let at = pos + done as u64;
-            let found = self.call(|| Ok(pwrite(file, &bytes[done..], at)?))?;
+            let found = self.call(|| pwrite(file, &bytes[done..], at))?;
             match found {
                 Ok(count) if count > 0 => done += count,
                 // The next one may have memory.
