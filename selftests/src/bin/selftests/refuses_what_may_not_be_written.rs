@@ -256,7 +256,6 @@ fn append_only_file(place: &Place) -> Result<()> {
     ensure!(content.ends_with(b"moremore"), "it was not appended to");
     ensure!(content[..10_000] == [1; 10_000], "it has changed");
     let without = OpenOptions::new()
-        .write(true)
         .custom_flags(OFlags::TRUNC.bits() as i32)
         .append(true)
         .open(&path);

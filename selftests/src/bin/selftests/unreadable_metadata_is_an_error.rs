@@ -46,13 +46,16 @@ const LEN: &str = "64M";
 const SECTORS: u64 = 64 << 11;
 const BLOCK_SECTORS: u64 = 2;
 
+/// Something that is done below the top of the volume, by its name.
+type Operation = (&'static str, fn(&Path) -> io::Result<()>);
+
 /// A block, and who needs it.
 struct Unreadable {
     /// Finds it on the volume on a device: what debugfs is asked, and the word behind which the answer is.
     ask: &'static str,
     behind: &'static str,
     /// What needs it, and whether nothing else does as well.
-    operations: &'static [(&'static str, fn(&Path) -> io::Result<()>)],
+    operations: &'static [Operation],
     /// Whether they fail; else they may find what they want in another group.
     fails: bool,
 }
