@@ -7,6 +7,7 @@
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
+#include <linux/cred.h>
 #include <linux/dax.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
@@ -83,6 +84,18 @@ void stablefs_shim_cond_resched(void)
 bool stablefs_shim_current_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/* Whether files are accessed as that user, as the disk numbers them. */
+bool stablefs_shim_current_fsuid_is(uid_t uid)
+{
+	return uid_eq(make_kuid(&init_user_ns, uid), current_fsuid());
+}
+
+/* Whether the current task is in that group, as the disk numbers them. */
+bool stablefs_shim_current_in_group(gid_t gid)
+{
+	return in_group_p(make_kgid(&init_user_ns, gid));
 }
 
 struct inode *stablefs_shim_d_inode(const struct dentry *dentry)

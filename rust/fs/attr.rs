@@ -5,6 +5,7 @@
 use super::{
     blocks,
     inode,
+    memory::with_memory,
     size,
     transaction::Transaction,
     Inode,
@@ -150,7 +151,8 @@ pub(super) fn setattr(attr: Iattr<'_, Stablefs>) -> Result {
         inode::update(&transaction, &inode, |_| ())?;
         transaction.stop()?;
     }
-    attr.posix_acl_chmod()
+    // The permissions have changed already, of which the list says the same.
+    with_memory(|| attr.posix_acl_chmod())
 }
 
 /// Changes the flags of a file or a directory.

@@ -43,7 +43,7 @@ use crate::{
         WrongBit, //
     },
     kernel::{
-        capability,
+        capability, current,
         jbd2::{
             Credits,
             Tid, //
@@ -94,8 +94,13 @@ pub(super) fn free_credits(sb: &SuperBlock, n: Blocks) -> Credits {
 }
 
 /// On whose behalf this task takes blocks.
-pub(super) fn who() -> Who {
-    if capability::has_sys_resource() {
+pub(super) fn who(sb: &SuperBlock) -> Who {
+    let settings = sb.volume().settings();
+    let gid = settings.reserved_gid();
+    if current::fsuid_is(settings.reserved_uid().into())
+        || (gid != 0 && current::is_in_group(gid.into()))
+        || capability::has_sys_resource()
+    {
         Who::Root
     } else {
         Who::User
@@ -112,7 +117,7 @@ pub(super) fn who() -> Who {
 ///
 /// Sleeps: where room is short, perhaps until a transaction is committed. No handle is started.
 pub(super) fn reserve(sb: &SuperBlock, n: Blocks) -> Result {
-    let (allocator, who) = (sb.volume().allocator(), who());
+    let (allocator, who) = (sb.volume().allocator(), who(sb));
     with_room(sb, || allocator.reserve(n, who))
 }
 

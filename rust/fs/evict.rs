@@ -13,6 +13,7 @@ use super::{
     extents,
     ialloc,
     inode,
+    memory::with_memory,
     orphan,
     transaction::Transaction,
     xattr,
@@ -77,14 +78,17 @@ fn delete(inode: &Inode) -> Result {
         .and(ialloc::CREDITS)
         .and(orphan::CREDITS)
         .and(xattr::RELEASE);
-    let transaction = Transaction::start(inode.sb(), credits)?;
-    inode::prepare(&transaction, inode)?;
-    if let Some(pblk) = inode.disk().xattr_block() {
-        xattr::release(&transaction, inode, pblk)?;
-    }
-    // From here on, all of it has to follow.
-    free(&transaction, inode).inspect_err(|error| transaction.abort(*error))?;
-    transaction.stop()
+    // Nobody comes back to it before the next mount.
+    with_memory(|| {
+        let transaction = Transaction::start(inode.sb(), credits)?;
+        inode::prepare(&transaction, inode)?;
+        if let Some(pblk) = inode.disk().xattr_block() {
+            xattr::release(&transaction, inode, pblk)?;
+        }
+        // From here on, all of it has to follow.
+        free(&transaction, inode).inspect_err(|error| transaction.abort(*error))?;
+        transaction.stop()
+    })
 }
 
 /// Frees an inode that has no blocks any more.

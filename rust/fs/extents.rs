@@ -21,6 +21,7 @@ use super::{
         Changing,
         Mapping, //
     },
+    memory::with_memory,
     metadata::{
         self,
         At,
@@ -211,7 +212,13 @@ pub(super) fn append(transaction: &Transaction<'_>, inode: &Inode) -> Result<(Lb
     let start = blocks::behind(inode, inode.i_size_read())?;
     let end = start.checked_add(Blocks(1)).ok_or(EFBIG)?;
     let lblks = LblkRange { start, end };
-    let extent = allocate(transaction, inode, lblks, State::Written, balloc::who())?;
+    let extent = allocate(
+        transaction,
+        inode,
+        lblks,
+        State::Written,
+        balloc::who(inode.sb()),
+    )?;
     let extent = extent.ok_or_else(|| {
         let at = At::inode(inode.ino());
         metadata::corrupt(inode.sb(), at, format_args!("has blocks behind its end"))
@@ -282,7 +289,8 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
         .inspect_err(|error| transaction.abort(*error))
 }
 
-/// Takes away all that the file has in `lblks`, in as many transactions as that takes.
+/// Takes away all that the file has in `lblks`, in as many transactions as that takes. What it has in the
+/// page cache may be gone already, so this waits for memory.
 ///
 /// # Errors
 ///
@@ -293,12 +301,12 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
 /// Sleeps. No handle is started. Of a crash on the way, what is left is left: if it has to go all the
 /// same, the inode is noted as an orphan.
 pub(super) fn remove_all(inode: &Inode, lblks: LblkRange) -> Result {
-    let mut more = !lblks.is_empty();
-    while more {
+    let step = || {
         let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
-        more = remove(&transaction, inode, lblks)?;
-        transaction.stop()?;
-    }
+        let more = remove(&transaction, inode, lblks)?;
+        transaction.stop().and(Ok(more))
+    };
+    while !lblks.is_empty() && with_memory(step)? {}
     Ok(())
 }
 

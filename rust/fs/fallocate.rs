@@ -19,6 +19,7 @@ use super::{
         self,
         Mapping, //
     },
+    memory::with_memory,
     size::{
         self,
         LastBlock, //
@@ -119,7 +120,7 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
         match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Hole(hole) => {
                 let end = lblks.end.min(hole.end);
-                iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who())?;
+                iomap::allocate(inode, LblkRange { end, ..lblks }, balloc::who(inode.sb()))?;
             }
             Mapping::Reserved(reserved) => {
                 let end = lblks.end.min(reserved.end);
@@ -166,11 +167,13 @@ fn record_size(inode: &Inode, end: u64) -> Result {
     if end <= inode.disk().size() {
         return Ok(());
     }
-    let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
-    inode::update(&transaction, inode, |fields| {
-        fields.size = fields.size.max(end);
-    })?;
-    transaction.stop()
+    with_memory(|| {
+        let transaction = Transaction::start(inode.sb(), inode::CREDITS)?;
+        inode::update(&transaction, inode, |fields| {
+            fields.size = fields.size.max(end);
+        })?;
+        transaction.stop()
+    })
 }
 
 /// Writes zeroes to the blocks that have bytes from `pos` up to `end`, and others.

@@ -19,6 +19,7 @@ use super::{
         Mapping,
         State, //
     },
+    memory::with_memory,
     metadata::{
         self,
         At,
@@ -433,9 +434,11 @@ pub(super) const CREDITS: Credits = Credits::blocks(1);
 
 /// The VFS has changed the inode.
 pub(super) fn dirty_inode(inode: &Inode) {
-    let written = Transaction::start(inode.sb(), CREDITS)
-        .and_then(|transaction| update(&transaction, inode, |_| ()));
     // The VFS cannot be told. It goes on with what it has; what has been given up is in the log.
+    let written = with_memory(|| {
+        let transaction = Transaction::start(inode.sb(), CREDITS)?;
+        update(&transaction, inode, |_| ())
+    });
     if let Err(error) = written {
         if error != EROFS {
             let (errno, number) = (error.to_errno(), inode.ino().get());

@@ -158,7 +158,7 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
                     return Err(EAGAIN);
                 }
                 if flags.contains(Flags::DIRECT) {
-                    allocate(inode, lblks, balloc::who())?;
+                    allocate(inode, lblks, balloc::who(inode.sb()))?;
                 } else {
                     return match delalloc::reserve(inode, lblks)? {
                         Reserved::New(seen) => found(inode, lblk, &seen, flags, true),

@@ -82,6 +82,7 @@ mod iomap;
 mod journal;
 mod locks;
 mod map;
+mod memory;
 mod metadata;
 mod mount;
 mod namei;

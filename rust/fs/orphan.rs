@@ -16,6 +16,7 @@ use super::{
         self,
         iget_orphan, //
     },
+    memory::with_memory,
     metadata::{
         self,
         At, //
@@ -382,7 +383,9 @@ pub(super) fn finish_cut(inode: &Inode) -> Result {
         // It is to be deleted.
         return Ok(());
     }
-    let transaction = Transaction::start(inode.sb(), CREDITS)?;
-    remove(&transaction, inode)?;
-    transaction.stop()
+    with_memory(|| {
+        let transaction = Transaction::start(inode.sb(), CREDITS)?;
+        remove(&transaction, inode)?;
+        transaction.stop()
+    })
 }

@@ -25,6 +25,7 @@ use super::{
         self,
         Mapping, //
     },
+    memory::with_memory,
     orphan,
     transaction::Transaction,
     writing,
@@ -167,10 +168,12 @@ pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
     while lblks.start < lblks.end {
         lblks.start = match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Extent(extent) if extent.state() == map::State::Written => {
-                let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
-                let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
-                transaction.stop()?;
-                done
+                let step = || {
+                    let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
+                    let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
+                    transaction.stop().and(Ok(done))
+                };
+                with_memory(step)?
             }
             mapping => mapping.lblks().end,
         };

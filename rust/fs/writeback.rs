@@ -23,6 +23,7 @@ use super::{
         Operations, //
     },
     map,
+    memory::with_memory,
     transaction::Transaction,
     Inode,
     Stablefs,
@@ -42,16 +43,7 @@ use crate::{
         LblkRange, //
     },
 };
-use ::kernel::{
-    prelude::*,
-    time::{
-        delay::fsleep,
-        Delta, //
-    },
-};
-
-/// How long it takes to look for memory again that was not there.
-const PAUSE: Delta = Delta::from_millis(20);
+use ::kernel::prelude::*;
 
 impl WritebackOperations for Operations {
     fn completions(sb: &SuperBlock) -> &Completions<Self> {
@@ -162,18 +154,4 @@ fn record_some(inode: &Inode, data: &Data, lblks: LblkRange) -> Result<Lblk> {
     }
     transaction.stop()?;
     Ok(next)
-}
-
-/// Does something for data that would be lost if it failed, again until there is memory for it.
-///
-/// # Context
-///
-/// Sleeps. No handle is started.
-fn with_memory<T>(mut step: impl FnMut() -> Result<T>) -> Result<T> {
-    loop {
-        match step() {
-            Err(error) if error == ENOMEM => fsleep(PAUSE),
-            result => return result,
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 //! The task that runs.
 //!
-//! C headers: [include/linux/sched.h](srctree/include/linux/sched.h),
+//! C headers: [include/linux/cred.h](srctree/include/linux/cred.h),
+//! [include/linux/sched.h](srctree/include/linux/sched.h),
 //! [include/linux/sched/signal.h](srctree/include/linux/sched/signal.h)
 
 use crate::bindings;
@@ -17,6 +18,18 @@ pub(crate) fn cond_resched() {
     // SAFETY: There always is a task that runs. Where it may not sleep this is a bug, as with all that
     // sleeps, but none of memory.
     unsafe { bindings::cond_resched() };
+}
+
+/// Whether the task accesses files as that user, in the first user namespace.
+pub(crate) fn fsuid_is(uid: u32) -> bool {
+    // SAFETY: There always is a task that runs.
+    unsafe { bindings::current_fsuid_is(uid) }
+}
+
+/// Whether the task is in that group, in the first user namespace.
+pub(crate) fn is_in_group(gid: u32) -> bool {
+    // SAFETY: There always is a task that runs.
+    unsafe { bindings::current_in_group(gid) }
 }
 
 /// To be called by those who go through much that a disk says: it is up to the disk how much.

@@ -39,6 +39,8 @@ raw_structure! {
         0x030 s_wtime: u32,
         0x03c s_errors: u16,
         0x048 s_creator_os: u32,
+        0x050 s_def_resuid: u16,
+        0x052 s_def_resgid: u16,
         0x078 s_volume_name: [u8; Settings::NAME_LEN],
         0x0e0 s_journal_inum: u32,
         0x0e4 s_journal_dev: u32,
@@ -98,6 +100,8 @@ impl DefaultMountOptions {
 pub struct Settings {
     free_clusters: u64,
     reserved_clusters: u64,
+    reserved_uid: u16,
+    reserved_gid: u16,
     overhead_clusters: u32,
     free_inodes: u32,
     mounted: u64,
@@ -136,6 +140,16 @@ impl Settings {
     /// Blocks that only the superuser may take.
     pub fn reserved_blocks(&self) -> u64 {
         self.reserved_clusters
+    }
+
+    /// The user who may take those as well.
+    pub fn reserved_uid(&self) -> u16 {
+        self.reserved_uid
+    }
+
+    /// The group whose members may; 0 for none.
+    pub fn reserved_gid(&self) -> u16 {
+        self.reserved_gid
     }
 
     /// Clusters that hold the format's own structures and the journal, and so no files, as whoever
@@ -240,6 +254,8 @@ impl RawSettings {
         Ok(Settings {
             free_clusters: join(self.s_free_blocks_count_lo, self.s_free_blocks_count_hi),
             reserved_clusters: join(self.s_r_blocks_count_lo, self.s_r_blocks_count_hi),
+            reserved_uid: self.s_def_resuid,
+            reserved_gid: self.s_def_resgid,
             overhead_clusters: self.s_overhead_clusters,
             free_inodes: self.s_free_inodes_count,
             mounted: join(self.s_mtime, self.s_mtime_hi.into()),

@@ -137,10 +137,9 @@ impl Losing {
     /// dmsetup(8) fails.
     pub fn new(dev: &Path, sectors: u64) -> Result<Self> {
         modprobe("dm-flakey");
-        // Of the same kind as the table that replaces it: the one of a DAX device may not change to another.
-        let up = format!("0 {sectors} flakey {} 0 86400 0", dev.display());
         Ok(Self {
-            dm: Dm::new(&up)?,
+            // Of the same kind as the table that replaces it: the one of a DAX device may not change to another.
+            dm: Dm::new(&up(dev, sectors))?,
             dev: dev.to_owned(),
             sectors,
         })
@@ -161,6 +160,66 @@ impl Losing {
         self.dm
             .replace(&format!("0 {sectors} flakey {dev} 0 0 86400 1 drop_writes"))
     }
+}
+
+/// A device that fails once one says so, and is well again once one says that.
+pub struct Failing {
+    dm: Dm,
+    dev: PathBuf,
+    sectors: u64,
+}
+
+impl Failing {
+    /// One that stands for the first `sectors` sectors of `dev`.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn new(dev: &Path, sectors: u64) -> Result<Self> {
+        modprobe("dm-flakey");
+        Ok(Self {
+            dm: Dm::new(&up(dev, sectors))?,
+            dev: dev.to_owned(),
+            sectors,
+        })
+    }
+
+    /// Its node.
+    pub fn path(&self) -> &Path {
+        self.dm.path()
+    }
+
+    /// From now on each write fails.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn fail_writes(&self) -> Result<()> {
+        let (dev, sectors) = (self.dev.display(), self.sectors);
+        // Never up for a second, then down for as long as anybody will wait.
+        self.dm.replace(&format!(
+            "0 {sectors} flakey {dev} 0 0 86400 1 error_writes"
+        ))
+    }
+
+    /// From now on everything fails.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn fail(&self) -> Result<()> {
+        self.dm.replace(&format!("0 {} error", self.sectors))
+    }
+
+    /// From now on nothing fails.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn heal(&self) -> Result<()> {
+        self.dm.replace(&up(&self.dev, self.sectors))
+    }
+}
+
+/// The table of a device of dm-flakey that is well.
+fn up(dev: &Path, sectors: u64) -> String {
+    format!("0 {sectors} flakey {} 0 86400 0", dev.display())
 }
 
 /// A device of which all that is written goes to a log as well: see `Documentation/admin-guide/device-mapper/`, page

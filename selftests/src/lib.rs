@@ -14,6 +14,7 @@ pub mod devices;
 pub mod faults;
 pub mod filesystem;
 pub mod handle;
+pub mod injection;
 pub mod ioctl;
 pub mod kmemleak;
 pub mod kmsg;

@@ -32,6 +32,18 @@ pub struct Needs {
     pub only: Cow<'static, [Fstyp]>,
 }
 
+/// What a case needs, and this machine does not have: the case is skipped.
+#[derive(Debug)]
+pub struct Missing(pub String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let volume = match self.volume {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::devices::{self, Kind};
 use crate::filesystem::Fstyp;
 use crate::ktap::{self, Outcome, Totals};
-use crate::needs::{Needs, Volume};
+use crate::needs::{Missing, Needs, Volume};
 use crate::seed;
 
 /// One test program.
@@ -32,7 +32,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// The behaviour in short, and what does it: an error is a failure, and its text the diagnosis.
+    /// The behaviour in short, and what does it: an error is a failure, and its text the diagnosis; but [`Missing`] skips
+    /// it.
     pub const fn new(name: &'static str, run: fn(&Env) -> Result<()>) -> Self {
         Self { name, run }
     }
@@ -127,8 +128,11 @@ impl Program {
         println!("{}", ktap::plan(self.cases.len()));
         let mut totals = Totals::default();
         for (number, case) in (1..).zip(self.cases) {
-            let outcome = self.run_case(case, &env);
-            println!("{}", ktap::result(outcome, number, case.name, None));
+            let (outcome, note) = self.run_case(case, &env);
+            println!(
+                "{}",
+                ktap::result(outcome, number, case.name, note.as_deref())
+            );
             totals.add(outcome);
         }
         println!("{totals}");
@@ -151,10 +155,14 @@ impl Program {
         Ok(env)
     }
 
-    fn run_case(&self, case: &Case, env: &Env) -> Outcome {
+    /// What a case came to, and why it was skipped, if it was.
+    fn run_case(&self, case: &Case, env: &Env) -> (Outcome, Option<String>) {
         let why = match catch_unwind(|| (case.run)(env)) {
-            Ok(Ok(())) => return Outcome::Pass,
-            Ok(Err(e)) => format!("{e:#}"),
+            Ok(Ok(())) => return (Outcome::Pass, None),
+            Ok(Err(e)) => match e.downcast_ref::<Missing>() {
+                Some(missing) => return (Outcome::Skip, Some(missing.to_string())),
+                None => format!("{e:#}"),
+            },
             Err(_) => "panicked".to_owned(),
         };
         let on = env
@@ -166,7 +174,7 @@ impl Program {
             "seed {:#x}{on}; again: make test FSTYP={} T={} SEED={:#x}",
             env.seed, env.fstyp, self.name, env.seed
         ));
-        Outcome::Fail
+        (Outcome::Fail, None)
     }
 }
 

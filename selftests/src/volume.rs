@@ -77,6 +77,16 @@ pub fn check(dev: &Path) -> Result<()> {
     succeed(Command::new("e2fsck").args(["-f", "-n"]).arg(dev), LIMIT).map(drop)
 }
 
+/// Has e2fsck replay the journal of the unmounted volume on `dev`, and change nothing else.
+///
+/// # Errors
+/// e2fsck fails, with what it said.
+pub fn replay(dev: &Path) -> Result<()> {
+    let mut e2fsck = Command::new("e2fsck");
+    e2fsck.args(["-p", "-E", "journal_only"]).arg(dev);
+    succeed(&mut e2fsck, LIMIT).map(drop)
+}
+
 /// What stands behind `name:` in the superblock as dumpe2fs shows it.
 ///
 /// # Errors

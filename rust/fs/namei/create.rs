@@ -22,6 +22,7 @@ use super::{
             self,
             InodeInfo, //
         },
+        memory::with_memory,
         metadata::{
             self,
             At, //
@@ -506,11 +507,13 @@ fn discard(transaction: &Transaction<'_>, created: &Created<'_, Stablefs>) {
     let noted = inode::update(transaction, created, |fields| {
         symlink::forget_target(volume, fields);
     })
-    .and_then(|()| match orphan::add(transaction, created) {
-        // Then a crash, before it is evicted, leaves it to e2fsck.
-        Err(error) if error == ENOSPC => Ok(()),
-        added => added,
-    });
+    .and_then(
+        |()| match with_memory(|| orphan::add(transaction, created)) {
+            // Then a crash, before it is evicted, leaves it to e2fsck.
+            Err(error) if error == ENOSPC => Ok(()),
+            added => added,
+        },
+    );
     if let Err(error) = noted {
         transaction.abort(error);
     }

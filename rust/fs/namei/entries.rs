@@ -24,6 +24,7 @@ use super::{
             pblk_of,
             read_block, //
         },
+        memory::with_memory,
         metadata::{
             self,
             At, //
@@ -449,7 +450,7 @@ impl<'t, 'a> Grown<'t, 'a> {
     fn undo(&self) -> Result {
         let lblks = LblkRange::all_from(blocks::at(&self.dir, self.old_size)?);
         self.dir.i_size_write(self.old_size);
-        while extents::remove(self.transaction, &self.dir, lblks)? {}
+        while with_memory(|| extents::remove(self.transaction, &self.dir, lblks))? {}
         Ok(())
     }
 }

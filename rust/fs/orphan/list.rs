@@ -79,17 +79,23 @@ impl List {
     /// Sleeps. The transaction has two blocks left.
     pub(super) fn add(&self, transaction: &Transaction<'_>, inode: &Inode) -> Result<super::Place> {
         let place = super::Place(super::Noted::List);
+        let mut begun = false;
         let _listed = inode::update_whole(transaction, inode, |fields, _, _| {
             let mut inodes = self.lock();
             inodes.reserve(1, GFP_KERNEL)?;
+            begun = true;
             fields.dtime = inodes.last().map_or(0, |next| next.get());
             set_first(transaction, inode.ino(), Some(inode.ino()))?;
             inodes.push(inode.ino(), GFP_KERNEL)?;
             inode.set_orphan(Some(place));
             Ok(inodes)
         })
-        // The superblock may name it already.
-        .inspect_err(|error| transaction.abort(*error))?;
+        .inspect_err(|error| {
+            // The superblock may name it already.
+            if begun {
+                transaction.abort(*error);
+            }
+        })?;
         Ok(place)
     }
 

@@ -255,7 +255,7 @@ fn place<'t>(
         goal: None,
         lblk: Lblk(0),
         wanted: Blocks(1),
-        who: balloc::who(),
+        who: balloc::who(sb),
     };
     let pblk = balloc::new_blocks(transaction, inode, &want)?.start;
     encode(pblk, &mut bytes)

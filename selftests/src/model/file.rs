@@ -16,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::{pwritev2, Errno, ReadWriteFlags};
 
+use super::failing::Failing;
 use super::history::History;
 use crate::mapping::SharedMapping;
 use crate::seed::Bytes;
@@ -47,6 +48,7 @@ pub struct File {
     content: Vec<u8>,
     random: Bytes,
     history: History,
+    failing: Failing,
     open: Option<Open>,
 }
 
@@ -112,6 +114,7 @@ impl File {
             content: Vec::new(),
             random: Bytes::new(seed, 0xf11e),
             history: History::default(),
+            failing: Failing::default(),
             open: None,
         }
     }
@@ -147,8 +150,22 @@ impl File {
         self.check()
     }
 
+    /// Until it is closed, has memory be short now and then in the middle of an operation of this thread.
+    ///
+    /// # Errors
+    /// This kernel cannot do that.
+    pub fn fail_allocations(&mut self) -> Result<()> {
+        self.failing.begin()
+    }
+
+    /// How many operations came to nothing for want of memory, and how many did not although some was missing.
+    pub fn failed(&self) -> (u64, u64) {
+        self.failing.failed()
+    }
+
     /// Closes it, so that the volume can be unmounted.
     pub fn close(&mut self) {
+        self.failing.end();
         self.open = None;
     }
 
@@ -202,9 +219,15 @@ impl File {
                 open.file.write_all_at(bytes, pos).context("write")
             }),
             18..=20 => self.write(range, "write with O_DSYNC", |open, pos, bytes| {
-                let bytes = [std::io::IoSlice::new(bytes)];
-                let wrote = pwritev2(open.file.as_fd(), &bytes, pos, ReadWriteFlags::DSYNC);
-                ensure!(wrote.context("pwritev2")? == bytes[0].len(), "it is short");
+                let mut done = 0;
+                while done < bytes.len() {
+                    let rest = [std::io::IoSlice::new(&bytes[done..])];
+                    let pos = pos + done as u64;
+                    let wrote = pwritev2(open.file.as_fd(), &rest, pos, ReadWriteFlags::DSYNC);
+                    let wrote = wrote.context("pwritev2")?;
+                    ensure!(wrote > 0, "it ends {} bytes early", rest[0].len());
+                    done += wrote;
+                }
                 Ok(())
             }),
             21..=25 => self.append(range.len),
@@ -248,6 +271,53 @@ impl File {
         }
     }
 
+    /// Carries out an operation, after which the file holds `after`; perhaps so that it fails. Says whether that failed:
+    /// then each byte is as before or as after, and so is the size, or it is between both.
+    fn change(&mut self, after: Vec<u8>, call: impl FnOnce(&Open) -> Result<()>) -> Result<bool> {
+        let open = self.open.as_ref().context("the file is not open")?;
+        let called = self.failing.call(&mut self.random, || call(open))?;
+        let Err(e) = called else {
+            self.content = after;
+            return Ok(false);
+        };
+        if !self.failing.is_reason_of(&e) {
+            return Err(e);
+        }
+        self.history.outcome("no memory");
+        let size = open.file.metadata().context("fstat")?.len();
+        let size = size.checked_sub(self.base).context("it is too short")?;
+        let (least, most) = (
+            self.content.len().min(after.len()),
+            self.content.len().max(after.len()),
+        );
+        ensure!(
+            (least..=most).contains(&(size as usize)),
+            "after it failed, the size is {size:#x}, not between {least:#x} and {most:#x}"
+        );
+        let mut found = vec![0; size as usize];
+        open.file
+            .read_exact_at(&mut found, self.base)
+            .context("read")?;
+        for (pos, byte) in found.iter().enumerate() {
+            let [before, after] = [&self.content, &after].map(|all| all.get(pos).unwrap_or(&0));
+            ensure!(
+                byte == before || byte == after,
+                "after it failed, {pos:#x} is {byte:#04x}, not {before:#04x} or {after:#04x}"
+            );
+        }
+        self.content = found;
+        Ok(true)
+    }
+
+    /// `content` with `bytes` at `pos`.
+    fn with(&self, pos: u64, bytes: &[u8]) -> Vec<u8> {
+        let mut after = self.content.clone();
+        let range = pos as usize..pos as usize + bytes.len();
+        after.resize(after.len().max(range.end), 0);
+        after[range].copy_from_slice(bytes);
+        after
+    }
+
     /// A part that lies anywhere, more often where others do: near the beginning, or around the end.
     fn range(&mut self) -> Range {
         let random = &mut self.random;
@@ -289,22 +359,6 @@ impl File {
         (range.pos..range.end()).map(byte).collect()
     }
 
-    /// In memory, puts `bytes` at `pos`.
-    fn put(&mut self, pos: u64, bytes: &[u8]) {
-        let range = Range {
-            pos,
-            len: bytes.len() as u64,
-        };
-        self.reach(range.end());
-        self.content[range.slice()].copy_from_slice(bytes);
-    }
-
-    /// In memory, makes the file at least `size` bytes long.
-    fn reach(&mut self, size: u64) {
-        let size = (size as usize).max(self.content.len());
-        self.content.resize(size, 0);
-    }
-
     fn write(
         &mut self,
         range: Range,
@@ -313,8 +367,8 @@ impl File {
     ) -> Result<()> {
         let bytes = self.bytes(range);
         self.history.add(format!("{name} {range}"));
-        put(self.opened()?, self.at(range), &bytes)?;
-        self.put(range.pos, &bytes);
+        let (pos, after) = (self.at(range), self.with(range.pos, &bytes));
+        self.change(after, |open| put(open, pos, &bytes))?;
         self.glance(range)
     }
 
@@ -333,15 +387,15 @@ impl File {
     fn store(&mut self, range: Range) -> Result<()> {
         if range.end() > self.size() {
             self.history.add(format!("truncate to {:#x}", range.end()));
-            let end = self.base + range.end();
-            self.opened()?.file.set_len(end).context("ftruncate")?;
-            self.reach(range.end());
+            if self.set_len(range.end())? {
+                return Ok(());
+            }
         }
         let bytes = self.bytes(range);
         self.history.add(format!("store {range}"));
-        let mapping = &self.opened()?.mapping;
-        mapping.store(range.pos as usize, &bytes)?;
-        self.put(range.pos, &bytes);
+        let after = self.with(range.pos, &bytes);
+        // A fault without memory is taken again.
+        self.change(after, |open| open.mapping.store(range.pos as usize, &bytes))?;
         self.glance(range)
     }
 
@@ -368,24 +422,34 @@ impl File {
         };
         self.history
             .add(format!("truncate from {:#x} to {size:#x}", self.size()));
-        let end = self.base + size;
-        self.opened()?.file.set_len(end).context("ftruncate")?;
-        self.content.resize(size as usize, 0);
+        self.set_len(size)?;
         self.check_size()
+    }
+
+    /// As [`change`](Self::change).
+    fn set_len(&mut self, size: u64) -> Result<bool> {
+        let end = self.base + size;
+        let mut after = self.content.clone();
+        after.resize(size as usize, 0);
+        self.change(after, |open| open.file.set_len(end).context("ftruncate"))
     }
 
     fn allocate(&mut self, range: Range, flags: FallocateFlags) -> Result<()> {
         self.history.add(format!("fallocate {flags:?} {range}"));
-        fallocate(&self.opened()?.file, flags, self.at(range), range.len).context("fallocate")?;
+        let mut after = self.content.clone();
         if flags.intersects(FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE) {
             let end = range.end().min(self.size());
             if range.pos < end {
-                self.content[range.pos as usize..end as usize].fill(0);
+                after[range.pos as usize..end as usize].fill(0);
             }
         }
         if !flags.contains(FallocateFlags::KEEP_SIZE) {
-            self.reach(range.end());
+            after.resize(after.len().max(range.end() as usize), 0);
         }
+        let pos = self.at(range);
+        self.change(after, |open| {
+            fallocate(&open.file, flags, pos, range.len).context("fallocate")
+        })?;
         self.check_size()?;
         self.glance(range)
     }
@@ -403,26 +467,34 @@ impl File {
             return Ok(());
         }
         let (mut pos_in, mut pos_out) = (self.at(from), self.at(to));
-        let file = &self.opened()?.file;
-        let mut left = len as usize;
-        while left > 0 {
-            let copied = copy_file_range(file, Some(&mut pos_in), file, Some(&mut pos_out), left)
-                .context("copy_file_range")?;
-            ensure!(copied > 0, "copy_file_range ends {left} bytes early");
-            left -= copied;
-        }
-        let bytes = self.content[from.slice()].to_vec();
-        self.put(to.pos, &bytes);
+        let after = self.with(to.pos, &self.content[from.slice()]);
+        self.change(after, |open| {
+            let file = &open.file;
+            let mut left = len as usize;
+            while left > 0 {
+                let copied =
+                    copy_file_range(file, Some(&mut pos_in), file, Some(&mut pos_out), left)
+                        .context("copy_file_range")?;
+                ensure!(copied > 0, "copy_file_range ends {left} bytes early");
+                left -= copied;
+            }
+            Ok(())
+        })?;
         self.glance(to)
     }
 
     fn sync(&mut self, name: &str, sync: fn(&fs::File) -> std::io::Result<()>) -> Result<()> {
         self.history.add(name);
-        sync(&self.opened()?.file).with_context(|| name.to_owned())
+        let after = self.content.clone();
+        self.change(after, |open| {
+            sync(&open.file).with_context(|| name.to_owned())
+        })
+        .map(drop)
     }
 
     fn read(&mut self, range: Range) -> Result<()> {
         let range = Range {
+            // What was to be changed may not be there.
             len: range.len.min(self.size().saturating_sub(range.pos)),
             ..range
         };

@@ -7,6 +7,7 @@
 
 mod acl;
 mod durable;
+mod failing;
 mod file;
 mod history;
 mod in_flight;
@@ -19,4 +20,4 @@ pub use durable::{stale, Progress, Takes, Task};
 pub use file::{File, Start};
 pub use in_flight::{Counts, InFlight};
 pub use tree::Tree;
-pub use unruly::unruly;
+pub use unruly::{unruly, unruly_without_memory};

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{mkdir, FileType, Mode};
 
 use super::acl::Acl;
+use super::failing::Failing;
 use super::history::History;
 use crate::filesystem::Fstyp;
 use crate::seed::Bytes;
@@ -37,6 +38,10 @@ pub struct Tree {
     pub(super) held: Vec<Held>,
     /// Forms of rename(2) that the filesystem does not know, how often they were tried.
     pub(super) unknown: u64,
+    /// What makes operations fail.
+    pub(super) failing: Failing,
+    /// The last operation failed, and has been done all the same.
+    pub(super) in_doubt: bool,
     next: Id,
     /// Path of the top in the volume.
     name: PathBuf,
@@ -125,6 +130,8 @@ impl Tree {
             history: History::default(),
             held: Vec::new(),
             unknown: 0,
+            failing: Failing::default(),
+            in_doubt: false,
             next: TOP + 1,
             name: name.to_owned(),
             top: PathBuf::new(),
@@ -145,8 +152,22 @@ impl Tree {
         Ok(())
     }
 
+    /// Until it is closed, has memory be short now and then in the middle of an operation of this thread.
+    ///
+    /// # Errors
+    /// This kernel cannot do that.
+    pub fn fail_allocations(&mut self) -> Result<()> {
+        self.failing.begin()
+    }
+
+    /// How many operations came to nothing for want of memory, and how many did not although some was missing.
+    pub fn failed(&self) -> (u64, u64) {
+        self.failing.failed()
+    }
+
     /// Closes what is open, so that the volume can be unmounted.
     pub fn close(&mut self) {
+        self.failing.end();
         self.held.clear();
         self.nodes.retain(|_, node| node.links > 0);
     }

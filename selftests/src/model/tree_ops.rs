@@ -3,18 +3,17 @@
 //! Random operations on a tree, each done on the volume and in memory, those that must fail among them.
 
 use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::fs::{
-    chmod, chownat, linkat, lremovexattr, lsetxattr, mkdir, mknodat, openat, renameat_with, rmdir,
-    symlink, syncfs, unlink, utimensat, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags,
-    Timespec, Timestamps, Uid, XattrFlags, CWD,
+    chmod, chownat, fdatasync, fsync, ftruncate, linkat, lremovexattr, lsetxattr, mkdir, mknodat,
+    openat, renameat_with, rmdir, symlink, syncfs, unlink, utimensat, AtFlags, FileType, Gid, Mode,
+    OFlags, RenameFlags, Timespec, Timestamps, Uid, XattrFlags, CWD,
 };
-use rustix::io::Errno;
+use rustix::io::{pwrite, Errno};
 
 use super::acl::Acl;
 use super::tree::{Held, Id, Kind, Node, Slot, Tree, ACCESS, DEFAULT};
@@ -38,6 +37,9 @@ impl Tree {
         for _ in 0..n {
             let done = self.operation();
             done.with_context(|| self.history.show())?;
+            if core::mem::take(&mut self.in_doubt) {
+                self.check().context("neither done nor not")?;
+            }
         }
         Ok(())
     }
@@ -81,11 +83,30 @@ impl Tree {
         self.history.outcome(&shown);
         match found {
             Ok(value) if reasons.is_empty() => Ok(Some(value)),
+            Err(errno) if self.failing.is_reason_of(&errno) => Ok(None),
             Err(errno) if reasons.contains(&errno) => Ok(None),
             _ => {
                 bail!("this came to: {shown}; want one of {reasons:?}, or success if that is empty")
             }
         }
+    }
+
+    /// Compares as [`outcome`](Self::outcome), of an operation that changes the tree. One that has failed for want of
+    /// memory was done or it was not.
+    fn is_done(&mut self, reasons: &[Errno], found: Result<(), Errno>) -> Result<bool> {
+        let failed = found.is_err_and(|errno| self.failing.is_reason_of(&errno));
+        let done = self.outcome(reasons, found)?.is_some();
+        if failed && reasons.is_empty() && self.check().is_err() {
+            self.history.outcome("but done");
+            self.in_doubt = true;
+            return Ok(true);
+        }
+        Ok(done)
+    }
+
+    /// Does `call`, perhaps so that it fails.
+    fn call<T>(&mut self, call: impl FnOnce() -> Result<T, Errno>) -> Result<Result<T, Errno>> {
+        self.failing.call(&mut self.random, call)
     }
 
     /// A directory, any of them.
@@ -160,8 +181,9 @@ impl Tree {
         self.history
             .add(format!("{what} {} mode {mode:o}", self.show(&slot)));
         let reasons = self.lookup(&slot).map(|_| Errno::EXIST);
-        let found = make(&self.path_of(&slot), Mode::from_raw_mode(mode));
-        if self.outcome(reasons.as_slice(), found)?.is_some() {
+        let path = self.path_of(&slot);
+        let found = self.call(|| make(&path, Mode::from_raw_mode(mode)))?;
+        if self.is_done(reasons.as_slice(), found)? {
             let node = self.child(slot.dir, kind(slot.dir), mode);
             let id = self.add(node);
             self.set(&slot, Some(id))?;
@@ -239,9 +261,10 @@ impl Tree {
             Some(id) if self.node(id)?.kind.is_dir() => &[Errno::ISDIR],
             Some(_) => &[],
         };
-        let found = unlink(self.path_of(&slot));
-        match (self.outcome(reasons, found)?, id) {
-            (Some(()), Some(id)) => {
+        let path = self.path_of(&slot);
+        let found = self.call(|| unlink(path))?;
+        match (self.is_done(reasons, found)?, id) {
+            (true, Some(id)) => {
                 self.set(&slot, None)?;
                 self.drop_link(id)
             }
@@ -266,9 +289,10 @@ impl Tree {
             Some(id) if self.names(id).next().is_some() => &[Errno::NOTEMPTY],
             Some(_) => &[],
         };
-        let found = rmdir(self.path_of(&slot));
-        match (self.outcome(reasons, found)?, id) {
-            (Some(()), Some(id)) => {
+        let path = self.path_of(&slot);
+        let found = self.call(|| rmdir(path))?;
+        match (self.is_done(reasons, found)?, id) {
+            (true, Some(id)) => {
                 self.set(&slot, None)?;
                 self.drop_link(id)
             }
@@ -288,8 +312,8 @@ impl Tree {
             reasons.push(Errno::PERM);
         }
         let (old, new) = (self.path_of(&from), self.path_of(&to));
-        let found = linkat(CWD, old, CWD, new, AtFlags::empty());
-        if self.outcome(&reasons, found)?.is_some() {
+        let found = self.call(|| linkat(CWD, old, CWD, new, AtFlags::empty()))?;
+        if self.is_done(&reasons, found)? {
             self.node_mut(id)?.links += 1;
             self.set(&to, Some(id))?;
         }
@@ -315,14 +339,15 @@ impl Tree {
         let (from_shown, to_shown) = (self.show(&from), self.show(&to));
         self.history
             .add(format!("rename {flags:?} {from_shown} {to_shown}"));
-        let found = renameat_with(CWD, self.path_of(&from), CWD, self.path_of(&to), flags);
+        let (from_path, to_path) = (self.path_of(&from), self.path_of(&to));
+        let found = self.call(|| renameat_with(CWD, from_path, CWD, to_path, flags))?;
         let rare = RenameFlags::EXCHANGE | RenameFlags::WHITEOUT;
         if self.fstyp == Fstyp::Stablefs && flags.intersects(rare) && found == Err(Errno::INVAL) {
             self.unknown += 1;
             return Ok(());
         }
         let reasons = self.reasons_against_rename(&from, &to, flags)?;
-        let done = self.outcome(&reasons, found)?.is_some();
+        let done = self.is_done(&reasons, found)?;
         let Some(old) = old.filter(|_| done && old != new) else {
             return Ok(());
         };
@@ -406,7 +431,7 @@ impl Tree {
             .add(format!("O_TMPFILE for {} mode {mode:o}", self.show(&slot)));
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let dir = self.path(slot.dir);
-        let found = openat(CWD, dir, flags, Mode::from_raw_mode(mode));
+        let found = self.call(|| openat(CWD, dir, flags, Mode::from_raw_mode(mode)))?;
         let Some(fd) = self.outcome(&[], found)? else {
             return Ok(());
         };
@@ -424,8 +449,8 @@ impl Tree {
                 let reasons = self.lookup(&slot).map(|_| Errno::EXIST);
                 let old = format!("/proc/self/fd/{}", file.as_raw_fd());
                 let new = self.path_of(&slot);
-                let found = linkat(CWD, old, CWD, new, AtFlags::SYMLINK_FOLLOW);
-                if self.outcome(reasons.as_slice(), found)?.is_some() {
+                let found = self.call(|| linkat(CWD, old, CWD, new, AtFlags::SYMLINK_FOLLOW))?;
+                if self.is_done(reasons.as_slice(), found)? {
                     self.node_mut(id)?.links = 1;
                     self.set(&slot, Some(id))?;
                 }
@@ -442,7 +467,8 @@ impl Tree {
         };
         self.history.add(format!("open {}", self.show(&slot)));
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let found = openat(CWD, self.path_of(&slot), flags, Mode::empty());
+        let path = self.path_of(&slot);
+        let found = self.call(|| openat(CWD, path, flags, Mode::empty()))?;
         if let Some(fd) = self.outcome(&[], found)? {
             let file = fs::File::from(fd);
             self.held.push(Held { file, id });
@@ -501,8 +527,19 @@ impl Tree {
         };
         let len = 1 + self.random.below(most);
         let bytes = self.random.take(len as usize);
-        file.write_all_at(&bytes, pos)
-            .with_context(|| format!("write {pos:#x}+{len:#x}"))?;
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = pos + done as u64;
+            let found = self.call(|| pwrite(file, &bytes[done..], at))?;
+            match found {
+                Ok(count) if count > 0 => done += count,
+                // The next one may have memory.
+                Err(errno) if self.failing.is_reason_of(&errno) => {
+                    self.history.outcome("no memory")
+                }
+                other => bail!("write {pos:#x}+{len:#x}: {other:?} at {at:#x}"),
+            }
+        }
         let node = self.node_mut(id)?;
         node.mtime = None;
         if let Kind::File(content) = &mut node.kind {
@@ -523,8 +560,8 @@ impl Tree {
         let file = fs::OpenOptions::new()
             .write(true)
             .open(self.path_of(&slot))?;
-        let found = errno(file.set_len(size));
-        if self.outcome(&[], found)?.is_some() {
+        let found = self.call(|| ftruncate(&file, size))?;
+        if self.is_done(&[], found)? {
             let node = self.node_mut(id)?;
             node.mtime = None;
             if let Kind::File(content) = &mut node.kind {
@@ -543,8 +580,9 @@ impl Tree {
         }
         self.history
             .add(format!("chmod {mode:o} {}", self.show(&slot)));
-        let found = chmod(self.path_of(&slot), Mode::from_raw_mode(mode));
-        if self.outcome(&[], found)?.is_some() {
+        let path = self.path_of(&slot);
+        let found = self.call(|| chmod(path, Mode::from_raw_mode(mode)))?;
+        if self.is_done(&[], found)? {
             let node = self.node_mut(id)?;
             node.mode = mode;
             node.access = node.access.map(|list| list.with_mode(mode));
@@ -562,8 +600,8 @@ impl Tree {
             .add(format!("chown {uid}:{gid} {}", self.show(&slot)));
         let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let path = self.path_of(&slot);
-        let found = chownat(CWD, path, owner, group, AtFlags::SYMLINK_NOFOLLOW);
-        if self.outcome(&[], found)?.is_some() {
+        let found = self.call(|| chownat(CWD, path, owner, group, AtFlags::SYMLINK_NOFOLLOW))?;
+        if self.is_done(&[], found)? {
             let node = self.node_mut(id)?;
             (node.uid, node.gid) = (uid, gid);
         }
@@ -590,8 +628,8 @@ impl Tree {
             last_modification: time,
         };
         let path = self.path_of(&slot);
-        let found = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
-        if self.outcome(&[], found)?.is_some() {
+        let found = self.call(|| utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW))?;
+        if self.is_done(&[], found)? {
             self.node_mut(id)?.mtime = Some((seconds, nanoseconds));
         }
         Ok(())
@@ -628,11 +666,12 @@ impl Tree {
             (false, XattrFlags::REPLACE) => &[Errno::NODATA],
             _ => &[],
         };
-        let found = lsetxattr(self.path_of(&slot), &*name, &value, flags);
+        let path = self.path_of(&slot);
+        let found = self.call(|| lsetxattr(path, &*name, &value, flags))?;
         if reasons.is_empty() && self.is_full(id, name.len() + value.len(), found)? {
             return Ok(());
         }
-        if self.outcome(reasons, found)?.is_some() {
+        if self.is_done(reasons, found)? {
             self.node_mut(id)?.xattrs.insert(name, value);
         }
         Ok(())
@@ -674,8 +713,9 @@ impl Tree {
             true => &[Errno::NODATA],
             false => &[],
         };
-        let found = lremovexattr(self.path_of(&slot), &*name);
-        if self.outcome(reasons, found)?.is_some() {
+        let path = self.path_of(&slot);
+        let found = self.call(|| lremovexattr(path, &*name))?;
+        if self.is_done(reasons, found)? {
             let node = self.node_mut(id)?;
             match &*name {
                 ACCESS => node.access = None,
@@ -700,11 +740,12 @@ impl Tree {
         self.history
             .add(format!("set {name} to {list:?} {}", self.show(&slot)));
         let value = list.bytes();
-        let found = lsetxattr(self.path_of(&slot), name, &value, XattrFlags::empty());
+        let path = self.path_of(&slot);
+        let found = self.call(|| lsetxattr(path, name, &value, XattrFlags::empty()))?;
         if self.is_full(id, value.len(), found)? {
             return Ok(());
         }
-        if self.outcome(&[], found)?.is_some() {
+        if self.is_done(&[], found)? {
             let node = self.node_mut(id)?;
             if name == DEFAULT {
                 node.default = Some(list);
@@ -725,16 +766,12 @@ impl Tree {
         }
         self.history.add(format!("sync {}", self.show(&slot)));
         let file = fs::File::open(self.path_of(&slot)).context("open")?;
-        let found = match self.random.below(3) {
-            0 => errno(file.sync_all()),
-            1 => errno(file.sync_data()),
+        let choice = self.random.below(3);
+        let found = self.call(|| match choice {
+            0 => fsync(&file),
+            1 => fdatasync(&file),
             _ => syncfs(&file),
-        };
+        })?;
         self.outcome(&[], found).map(drop)
     }
-}
-
-/// The errno of a call of the standard library.
-fn errno(result: io::Result<()>) -> Result<(), Errno> {
-    result.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
 }

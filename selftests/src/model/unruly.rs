@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{bail, Result};
+use anyhow::{bail, ensure, Result};
 use rustix::fs::{
     linkat, lremovexattr, lsetxattr, mkdir, openat, renameat_with, rmdir, symlink, unlink, AtFlags,
     Mode, OFlags, RenameFlags, XattrFlags, CWD,
@@ -34,19 +34,35 @@ const REASONS: &[Errno] = &[
 /// Does `n` random operations below `top`, a directory.
 ///
 /// # Errors
-/// One fails for another reason.
+/// One fails for another reason than another task.
 pub fn unruly(top: &Path, random: &mut Bytes, n: u64) -> Result<()> {
+    let without_memory = unruly_without_memory(top, random, n)?;
+    ensure!(
+        without_memory == 0,
+        "no memory for {without_memory} operations"
+    );
+    Ok(())
+}
+
+/// As [`unruly`], while there may be no memory. Returns how many failed for that reason.
+///
+/// # Errors
+/// One fails for another reason.
+pub fn unruly_without_memory(top: &Path, random: &mut Bytes, n: u64) -> Result<u64> {
+    let mut without_memory = 0;
     for _ in 0..n {
         let (one, other) = (path(random), path(random));
         let choice = random.below(12);
         let result = operation(&top.join(&one), &top.join(&other), choice, random);
-        if let Err(errno) = result {
-            if !REASONS.contains(&errno) {
+        match result {
+            Err(Errno::NOMEM) => without_memory += 1,
+            Err(errno) if !REASONS.contains(&errno) => {
                 bail!("operation {choice} on {one} and {other}: {errno}");
             }
+            _ => {}
         }
     }
-    Ok(())
+    Ok(without_memory)
 }
 
 /// One of few paths: tasks are to meet.

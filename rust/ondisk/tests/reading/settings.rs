@@ -76,6 +76,17 @@ fn counts_have_64_bits() {
 }
 
 #[test]
+fn reserved_blocks_are_for_a_user_and_a_group() {
+    let volume = volume_with(|bytes| {
+        put(bytes, 0x50, 1000_u16.to_le_bytes());
+        put(bytes, 0x52, 0xfffe_u16.to_le_bytes());
+    });
+    let volume = volume.unwrap();
+    assert_eq!(volume.settings().reserved_uid(), 1000);
+    assert_eq!(volume.settings().reserved_gid(), 0xfffe);
+}
+
+#[test]
 fn times_have_40_bits() {
     let volume = volume_with(|bytes| {
         put(bytes, 0x2c, 1_u32.to_le_bytes());

@@ -16,7 +16,10 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use rustix::fs::{fallocate, lsetxattr, statvfs, FallocateFlags, XattrFlags};
+use rustix::fs::{
+    fallocate, lsetxattr, mkdir, mknodat, openat, statvfs, symlink, FallocateFlags, FileType, Mode,
+    OFlags, XattrFlags, CWD,
+};
 use rustix::io::Errno;
 use stablefs_selftests::child::{self, Stored};
 use stablefs_selftests::devices::Kind;
@@ -359,6 +362,26 @@ fn inodes(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
     ensure!(made == free, "{free} inodes were free, {made} were taken");
     let other = make("other")?;
     ensure!(other == 0, "{other} inodes were found after the last");
+    let path = root.join("other");
+    let tmpfile = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let fifo = || mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0);
+    let outcomes = [
+        ("mkdir", mkdir(&path, Mode::RWXU)),
+        ("symlink", symlink("target", &path)),
+        ("long symlink", symlink("target".repeat(20), &path)),
+        ("mknod", fifo()),
+        (
+            "O_TMPFILE",
+            openat(CWD, root, tmpfile, Mode::RWXU).map(drop),
+        ),
+    ];
+    for (how, outcome) in outcomes {
+        ensure!(outcome == Err(Errno::NOSPC), "{how}: {outcome:?}");
+    }
+    fs::remove_file(root.join("first 2"))?;
+    fifo().context("with an inode given back")?;
+    fs::remove_file(&path)?;
+    File::create_new(root.join("first 2")).context("with an inode given back")?;
     // Nothing of what failed is left, and a file that is there can still be written to.
     let file = OpenOptions::new().write(true).open(root.join("first 0"))?;
     let piece = Kept {

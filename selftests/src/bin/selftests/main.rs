@@ -8,6 +8,7 @@ mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
 mod dax_reads;
+mod fails_whole_without_memory;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
@@ -21,12 +22,15 @@ mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
 mod recovers_orphans;
+mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
+mod stops_when_the_journal_does;
 mod suites;
 mod survives_damaged_volumes;
 mod survives_power_cuts;
 mod swap_file;
+mod unreadable_metadata_is_an_error;
 mod until_killed;
 
 use std::env;
@@ -63,6 +67,10 @@ const PROGRAMS: &[&Program] = &[
     &large_directories::PROGRAM,
     &sets_attributes::PROGRAM,
     &full_disk::PROGRAM,
+    &fails_whole_without_memory::PROGRAM,
+    &stops_when_the_journal_does::PROGRAM,
+    &refuses_what_may_not_be_written::PROGRAM,
+    &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
