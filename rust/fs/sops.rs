@@ -71,7 +71,8 @@ impl super_block::Operations for Stablefs {
     fn show_options(sb: &SuperBlock, seq: &SeqFile) {
         let volume = sb.volume();
         let has_dax = volume.dax().device().is_some();
-        volume.options().show(volume, has_dax, seq);
+        let is_given_up = writing::is_given_up(sb);
+        volume.options().show(volume, has_dax, is_given_up, seq);
     }
 
     fn statfs(sb: &SuperBlock) -> Statfs {
