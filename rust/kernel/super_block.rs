@@ -316,24 +316,46 @@ impl<'a, T: FileSystemType> Filled<'a, T> {
     ///
     /// # Errors
     ///
-    /// `ENOTDIR`; `EXDEV` for an inode of another volume; `ENOMEM`.
-    pub(crate) fn d_make_root(self, inode: ARef<Inode<T>>) -> Result<Rooted<'a, T>> {
-        if inode.sb().as_ptr() != self.as_ptr() {
-            return Err(EXDEV);
+    /// `ENOTDIR`; `EXDEV` for an inode of another volume; `ENOMEM`. Of a superblock without a root the
+    /// VFS calls no operation: what is to be done before its data go is the caller's to do.
+    pub(crate) fn d_make_root(
+        self,
+        inode: ARef<Inode<T>>,
+    ) -> Result<Rooted<'a, T>, Unrooted<'a, T>> {
+        let filled = self;
+        if inode.sb().as_ptr() != filled.as_ptr() {
+            return Err(Unrooted {
+                filled,
+                error: EXDEV,
+            });
         }
         if !inode.is_dir() {
-            return Err(ENOTDIR);
+            return Err(Unrooted {
+                filled,
+                error: ENOTDIR,
+            });
         }
         let inode = ARef::into_raw(inode);
         // SAFETY: C takes over the reference, even when it fails.
         let root = unsafe { bindings::d_make_root(inode.as_ref().as_ptr()) };
         if root.is_null() {
-            return Err(ENOMEM);
+            return Err(Unrooted {
+                filled,
+                error: ENOMEM,
+            });
         }
         // SAFETY: Valid and not shared, by the type invariants of `NewSuperBlock`.
-        unsafe { (*self.0.as_ptr()).s_root = root };
-        Ok(Rooted(self, PhantomData))
+        unsafe { (*filled.0.as_ptr()).s_root = root };
+        Ok(Rooted(filled, PhantomData))
     }
+}
+
+/// A superblock that did not get a root, and why.
+pub(crate) struct Unrooted<'a, T> {
+    /// The superblock.
+    pub(crate) filled: Filled<'a, T>,
+    /// Why.
+    pub(crate) error: Error,
 }
 
 impl<T: FileSystemType> Deref for Filled<'_, T> {
