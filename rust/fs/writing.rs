@@ -143,7 +143,8 @@ pub(super) fn close(sb: &SuperBlock) -> Result {
 ///
 /// # Errors
 ///
-/// Those of [`close`].
+/// Those of [`close`]. The VFS goes on writing, without a [`thaw`]: the volume is open on the device
+/// again, or nothing is written any more.
 ///
 /// # Context
 ///
@@ -153,7 +154,8 @@ pub(super) fn freeze(sb: &SuperBlock) -> Result {
         return Ok(());
     };
     let _updates = journal.lock_updates();
-    settle(sb, journal)
+    // The device may have written the superblock all the same.
+    settle(sb, journal).inspect_err(|_| reopen(sb, journal))
 }
 
 /// Has a volume that was frozen be open on the device as well. If that fails nothing is written any
@@ -166,6 +168,10 @@ pub(super) fn thaw(sb: &SuperBlock) {
     let Some(journal) = sb.journal() else {
         return;
     };
+    reopen(sb, journal);
+}
+
+fn reopen(sb: &SuperBlock, journal: &jbd2::Loaded<'_, journal::Map>) {
     if is_given_up(sb) {
         log::err(sb, format_args!("{}", Refusal::Aborted));
         return;
