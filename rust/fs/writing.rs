@@ -103,7 +103,10 @@ fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
         .into_map(sb, volume)?
         .with_allocator(volume.allocator().clone());
     let map = KBox::new(map, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
+    // The superblock does not ask for a replay, or no longer does: what a journal holds all the same
+    // is of the past, and must not come over what has been read since.
     let mut journal = jbd2::Journal::init_dev(sb, map)
+        .and_then(jbd2::Journal::wipe)
         .and_then(jbd2::Journal::load)
         .map_err(Refusal::Replay)?;
     let features = volume.features();
