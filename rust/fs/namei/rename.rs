@@ -38,6 +38,7 @@ use crate::{
             RenameFlags, //
         },
         jbd2::Credits,
+        truncate::ByteRange, //
     },
     ondisk::dir::NewEntry,
 };
@@ -175,9 +176,11 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
 }
 
 fn replace(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, victim: &Victim<'_, Stablefs>) -> Result {
-    // As when a file is written anew; see its `release()`.
+    // Programs that write a file anew mostly do not sync it before they give it the name of the old
+    // one. The new one's size, and its blocks as data, are to be committed no later than its name; a
+    // handle that is started cannot wait for that. If it is not to be had, the old one stays.
     if old.inode.is_regular() {
-        old.inode.filemap_flush();
+        old.inode.filemap_write_and_wait_range(ByteRange::ALL)?;
     }
     let replaced = victim.inode();
     let found = lookup::named(new_dir, victim.name(), &replaced)?;
