@@ -56,6 +56,7 @@ pub(crate) struct Volume {
     shared_xattrs: Pin<KBox<Mutex<()>>>,
     is_open: Atomic<bool>,
     has_errors: Atomic<bool>,
+    shortages: Atomic<u32>,
 }
 
 impl Volume {
@@ -79,6 +80,7 @@ impl Volume {
             orphans: SetOnce::new(),
             is_open: Atomic::new(false),
             has_errors: Atomic::new(false),
+            shortages: Atomic::new(0),
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
@@ -157,6 +159,16 @@ impl Volume {
     /// Has [`has_errors`](Self::has_errors) say so.
     pub(super) fn set_has_errors(&self) {
         self.has_errors.store(true, Relaxed);
+    }
+
+    /// How often blocks were lacking that somebody wanted to take: a number that wraps around.
+    pub(super) fn shortages(&self) -> u32 {
+        self.shortages.load(Relaxed)
+    }
+
+    /// Blocks are lacking that this task wanted to take.
+    pub(super) fn count_shortage(&self) {
+        self.shortages.fetch_add(1, Relaxed);
     }
 
     /// The mount options in force.
