@@ -46,7 +46,12 @@ impl super_block::Operations for Stablefs {
 
     fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
         match sb.journal() {
-            Some(journal) if sb.volume().is_open() => journal.sync(wait),
+            Some(journal) if sb.volume().is_open() => {
+                if wait {
+                    writing::sync_incidents(sb);
+                }
+                journal.sync(wait)
+            }
             _ => Ok(()),
         }
     }
@@ -58,6 +63,10 @@ impl super_block::Operations for Stablefs {
     fn unfreeze_fs(sb: &SuperBlock) -> Result {
         writing::thaw(sb);
         Ok(())
+    }
+
+    fn deferred(sb: &SuperBlock) {
+        writing::note_incidents(sb);
     }
 
     fn put_super(sb: &SuperBlock) {

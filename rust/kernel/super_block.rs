@@ -11,6 +11,7 @@
 //! C header: [include/linux/fs/super_types.h](srctree/include/linux/fs/super_types.h)
 
 use super::{
+    deferred::Deferred,
     exportfs,
     inode::{
         self,
@@ -257,12 +258,15 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
     where
         T: Operations,
     {
+        let sb = self.as_ptr();
         let info = Info::<T> {
+            deferred: Deferred::new(sb),
             journal: SetOnce::new(),
             data,
         };
         let info = KBox::new(info, GFP_KERNEL)?;
-        let sb = self.as_ptr();
+        // SAFETY: Ours alone, and in the memory where it stays until `kill_sb` drops it.
+        unsafe { info.deferred.init::<T>() };
         // CAST: to a type of at least as many bits.
         // SAFETY: Valid and not shared, by the type invariants; and so below.
         unsafe { (*sb).s_magic = params.magic as c_ulong };
@@ -369,6 +373,8 @@ impl<T: FileSystemType> Deref for Filled<'_, T> {
 
 /// What `s_fs_info` points to.
 struct Info<T: FileSystemType> {
+    /// Cancelled before anything is dropped.
+    deferred: Deferred,
     /// Ended before the data are dropped.
     journal: SetOnce<jbd2::Loaded<'static, T::Journal>>,
     data: T::SuperBlock,
@@ -438,6 +444,34 @@ impl<T: FileSystemType> SuperBlock<T> {
         } else {
             Err(EBUSY)
         }
+    }
+
+    /// Has [`Operations::deferred`] be called soon by a worker.
+    ///
+    /// # Context
+    ///
+    /// Any lock may be held, and a handle be started.
+    pub(crate) fn queue_deferred(&self) {
+        // SAFETY: Initialised by `fill`, and cancelled by `kill_sb` before the data go.
+        unsafe { self.info().deferred.queue() };
+    }
+
+    /// Waits until that is done, if it was asked for.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Nothing may be held that [`Operations::deferred`] waits for.
+    pub(crate) fn flush_deferred(&self) {
+        // SAFETY: As above.
+        unsafe { self.info().deferred.flush() };
+    }
+
+    /// As [`sb_start_intwrite`](Self::sb_start_intwrite), unless the volume is frozen, or about to be.
+    pub(crate) fn sb_start_intwrite_trylock(&self) -> Option<Intwrite<'_>> {
+        // SAFETY: Valid by the type invariants.
+        let is_started = unsafe { bindings::sb_start_intwrite_trylock(self.as_ptr()) };
+        // INVARIANT: Started just now, if it was.
+        is_started.then_some(Intwrite(self))
     }
 
     /// Keeps the volume from being frozen while something is written that no system call asked for.
@@ -575,6 +609,13 @@ pub(crate) trait Operations: FileSystemType {
     fn unfreeze_fs(_sb: &SuperBlock<Self>) -> Result {
         Ok(())
     }
+
+    /// Does what was [asked for](SuperBlock::queue_deferred) where it could not be done.
+    ///
+    /// # Context
+    ///
+    /// A worker: sleeps. The superblock has its data, but may be about to be mounted, or no longer.
+    fn deferred(_sb: &SuperBlock<Self>) {}
 
     /// Ends a volume that was mounted: no inode of it is left.
     fn put_super(_sb: &SuperBlock<Self>) {}
@@ -802,6 +843,10 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystemType>(sb: *mut bindings::su
     // SAFETY: Valid as above.
     let data = unsafe { (*sb).s_fs_info };
     if !data.is_null() {
+        // SAFETY: `fill` left a box here.
+        let info = unsafe { &*data.cast::<Info<T>>() };
+        // SAFETY: Initialised by `fill`; nobody is left who has the superblock, but the work itself.
+        unsafe { info.deferred.cancel() };
         // SAFETY: `fill` left a box here, which no inode is left to borrow.
         drop(unsafe { KBox::<Info<T>>::from_raw(data.cast()) });
         // SAFETY: Valid as above.
