@@ -619,6 +619,11 @@ void stablefs_shim_sb_start_intwrite(struct super_block *sb)
 	sb_start_intwrite(sb);
 }
 
+bool stablefs_shim_sb_start_intwrite_trylock(struct super_block *sb)
+{
+	return sb_start_intwrite_trylock(sb);
+}
+
 void stablefs_shim_sb_start_pagefault(struct super_block *sb)
 {
 	sb_start_pagefault(sb);

@@ -175,7 +175,10 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
         return Err(errno::eopnotsupp());
     }
     let before = disk.flags();
-    let wanted = Flags::from_bits(wanted.flags & Flags::USER_VISIBLE.bits());
+    let wanted = Flags::from_bits(wanted.flags);
+    if !wanted.without(Flags::USER_VISIBLE).is_empty() {
+        return Err(errno::eopnotsupp());
+    }
     let shown = Flags::from_bits(before.bits() & Flags::USER_VISIBLE.bits());
     let changed = Flags::from_bits(wanted.bits() ^ shown.bits());
     if !changed.without(changeable).is_empty() {

@@ -187,7 +187,7 @@ pub(super) fn new_blocks(
     let volume = transaction.sb().volume();
     let geometry = Geometry::new(volume).ok_or(EROFS)?;
     let allocator = volume.allocator();
-    let n = reserve_some(allocator, want)?;
+    let n = reserve_some(allocator, want).inspect_err(|_| volume.count_shortage())?;
     let taking = Taking {
         transaction,
         geometry,
@@ -302,6 +302,7 @@ impl Taking<'_> {
                 return Ok(blocks);
             }
             if self.allocator().returns() == returns {
+                self.transaction.sb().volume().count_shortage();
                 return Err(ENOSPC);
             }
         }

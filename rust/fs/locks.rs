@@ -12,7 +12,7 @@
 //! | DAX entry lock | a page's entry in the pages of an [`Inode`] | the same, for memory without folios | DAX's |
 //! | `loading` | mutex of an [`ExtentMap`] | the file's tree on the disk, and that the map does not learn, nor follow a change of the tree | [`MutexGuard`] |
 //! | `changing` | mutex of an [`Inode`] | what the disk says of the inode itself | [`MutexGuard`] |
-//! | `inodes` | mutex of the list of [`Orphans`] | the list, on the disk and in memory, and its inodes on the disk | [`MutexGuard`] |
+//! | `inodes` | mutex of the list of [`Orphans`] | the list, on the disk and in memory, and its inodes on the disk; the superblock, changed through the journal | [`MutexGuard`] |
 //! | `places` | mutex of the [`Orphans`] | where which inode is noted, in memory | [`MutexGuard`] |
 //! | `next` | mutex of the file of [`Orphans`] | the orphan file | [`MutexGuard`] |
 //! | `shared_xattrs` | mutex of a [`Volume`] | blocks of attributes that several inodes have | [`MutexGuard`] |
@@ -20,6 +20,7 @@
 //! | `known` | spinlock of an [`ExtentMap`] | what is known of the file's blocks | [`SpinLockGuard`] |
 //! | `group` | mutex of some groups of an [`Allocator`] | their descriptors and bitmaps on the disk | [`Group`] |
 //! | `held` | spinlock of the same groups | what is said of them in memory, and which free blocks are not to be taken | [`SpinLockGuard`] |
+//! | `incidents` | spinlock of a [`Volume`] | of which errors the superblock is to tell | [`SpinLockGuard`] |
 //! | `space` | spinlock of an [`Allocator`] | how much is free, and reserved | [`SpinLockGuard`] |
 //! | `claimed` | spinlock of [`Claims`] | for which place in which file blocks are mapped with DAX | [`SpinLockGuard`] |
 //!
@@ -67,6 +68,9 @@
 //! * unmount: DAX entry locks of the inodes that still have entries, and those given up, `claimed`.
 //! * blocks and inodes, taken or freed: a handle → `loading`, where they are a file's → `group`, one at a
 //!   time → buffers → `held`, and that given up, `space`.
+//! * an error that is met: `incidents`, with whatever is held. Then a worker: the volume is not frozen, for
+//!   which it does not wait → a handle → `inodes` → buffers; and `incidents`, by itself.
+//! * `syncfs()`: `s_umount` → waits for that worker.
 //! * commit, by the thread of the journal: `held`, and that given up, `space`.
 //!
 //! *Because*:

@@ -19,12 +19,15 @@ use crate::{
         errno,
         fserror,
         log,
-        super_block::OnDevice, //
+        super_block::OnDevice,
+        time::ktime_get_real_seconds, //
     },
     ondisk::{
         self,
         Block,
+        Cause,
         InBlock,
+        Incident,
         Ino,
         Pblk,
         PblkRange, //
@@ -115,7 +118,7 @@ pub(super) fn blame(sb: &SuperBlock, at: At, error: ondisk::Error) -> Error {
     match error {
         // Nothing is broken.
         ondisk::Error::Unsupported(_) => errno_of(&error),
-        _ => broken(sb, at, errno_of(&error)),
+        _ => broken(sb, at, errno_of(&error), format_args!("{error}")),
     }
 }
 
@@ -126,7 +129,7 @@ pub(super) fn blame(sb: &SuperBlock, at: At, error: ondisk::Error) -> Error {
 /// That of [`blame`].
 pub(super) fn corrupt(sb: &SuperBlock, at: At, what: fmt::Arguments<'_>) -> Error {
     log::err(sb, format_args!("{at}: {what}"));
-    broken(sb, at, errno::efscorrupted())
+    broken(sb, at, errno::efscorrupted(), what)
 }
 
 /// Reports that a block could not be read.
@@ -135,20 +138,63 @@ pub(super) fn unreadable(sb: &SuperBlock, at: At, error: Error) -> Error {
         return error;
     }
     log::err(sb, format_args!("{at}: cannot be read"));
-    broken(sb, at, error)
+    broken(sb, at, error, format_args!("cannot be read"))
 }
 
 /// Does what is to be done when metadata turn out to be broken, beside the line in the log. Where
 /// nothing is written, `errors=continue` and `errors=remount-ro` are the same.
-fn broken(sb: &SuperBlock, at: At, error: Error) -> Error {
+fn broken(sb: &SuperBlock, at: At, error: Error, what: fmt::Arguments<'_>) -> Error {
     fserror::report_metadata(sb, at.ino.get(), error);
     if sb.volume().options().may_panic() {
         log::panic(sb);
     }
     if sb.volume().is_open() {
-        writing::met_error(sb, error);
+        writing::met_error(sb, error, incident(at, error, what));
     }
     error
+}
+
+/// What the superblock is told.
+fn incident(at: At, error: Error, what: fmt::Arguments<'_>) -> Incident {
+    let mut text = Text {
+        bytes: [0; Incident::TEXT_LEN],
+        len: 0,
+    };
+    // It takes what it has room for.
+    let _ = fmt::write(&mut text, what);
+    Incident {
+        time: ktime_get_real_seconds(),
+        ino: at.ino,
+        pblk: at.pblk,
+        cause: if error == errno::efscorrupted() {
+            Cause::Corrupt
+        } else if error == errno::efsbadcrc() {
+            Cause::Checksum
+        } else if error == EIO {
+            Cause::Io
+        } else {
+            Cause::Other
+        },
+        text: text.bytes,
+    }
+}
+
+/// The beginning of a text.
+struct Text {
+    bytes: [u8; Incident::TEXT_LEN],
+    len: usize,
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = self.bytes.iter_mut().skip(self.len);
+        for (to, from) in room.zip(more.bytes()) {
+            *to = from;
+            // OVERFLOW: within the array.
+            self.len = self.len.saturating_add(1);
+        }
+        Ok(())
+    }
 }
 
 /// A copy of a block of metadata.

@@ -19,10 +19,11 @@
 //! | [`groups`] | the groups: their descriptors and bitmaps, and what is free in them |
 //! | [`balloc`] | blocks, taken and freed |
 //! | [`ialloc`] | inodes, taken and freed |
+//! | [`orphan`] | inodes that are to be deleted, or cut, whatever happens |
 //! | [`zones`] | blocks that hold the format's own structures |
 //! | [`metadata`] | blocks of metadata: read, copied, blamed |
-//! | [`dax`] | which files are accessed without the page cache |
 //! | [`inode`] | inodes of the disk as inodes of the VFS |
+//! | [`evict`] | inodes that nobody uses any more |
 //! | [`attr`] | what is told of an inode |
 //! | [`ioctl`] | ioctls |
 //! | [`export`] | files found by their handles |
@@ -31,6 +32,7 @@
 //! | [`acl`] | access control lists |
 //! | [`map`] | where the blocks of a file are |
 //! | [`iomap`] | the same, for reading and writing |
+//! | [`extents`] | where they are on the disk, changed |
 //! | [`file`] | regular files, opened |
 //! | [`blocks`] | bytes of a file, as blocks |
 //! | [`delalloc`] | room for what is only in the page cache |
@@ -41,7 +43,7 @@
 //! | [`fallocate`] | room, zeroes, holes |
 //! | [`aops`] | their pages |
 //! | [`dio`] | the same without a page cache |
-//! | [`dax`] | and in the memory that they are in |
+//! | [`dax`] | and in the memory that they are in: which files, and how |
 //! | [`locks`] | every lock, and the order |
 //! | [`read_error`] | data that a reader did not get |
 //! | [`namei`] | names, looked up |

@@ -51,7 +51,8 @@ use crate::{
         super_block::{
             NewSuperBlock,
             Params,
-            Rooted, //
+            Rooted,
+            Unrooted, //
         },
         vfs,
     },
@@ -134,11 +135,12 @@ impl fs_context::FillSuper for Stablefs {
         }
         let root = root(&sb).inspect_err(|_| {
             fc.errorfc(format_args!("the root directory cannot be used"));
-            if sb.volume().is_open() {
-                let _ = writing::close(&sb);
-            }
+            unopen(&sb);
         })?;
-        let root = sb.d_make_root(root)?;
+        let root = sb.d_make_root(root).map_err(|Unrooted { filled, error }| {
+            unopen(&filled);
+            error
+        })?;
         report_mounted(&root);
         Ok(root)
     }
@@ -166,6 +168,14 @@ fn open(sb: &SuperBlock) -> Result<(), Refusal> {
     writing::recover(sb).inspect_err(|_| {
         let _ = writing::close(sb);
     })
+}
+
+/// Closes the volume, if it has been opened, of a mount that fails.
+fn unopen(sb: &SuperBlock) {
+    if sb.volume().is_open() {
+        // Of an error the log tells.
+        let _ = writing::close(sb);
+    }
 }
 
 /// The root directory.

@@ -173,8 +173,15 @@ impl Options {
     }
 
     /// Shows, as ext4 does, what is not the default of the volume or of every volume; of `dax=always`
-    /// only where `has_dax`, since nothing of it is in force elsewhere.
-    pub(super) fn show(&self, volume: &Superblock, has_dax: bool, seq: &SeqFile) {
+    /// only where `has_dax`, since nothing of it is in force elsewhere. `is_given_up`: nothing is
+    /// written any more, though the VFS would have it.
+    pub(super) fn show(
+        &self,
+        volume: &Superblock,
+        has_dax: bool,
+        is_given_up: bool,
+        seq: &SeqFile,
+    ) {
         if self.noload {
             seq_print!(seq, ",norecovery");
         }
@@ -200,6 +207,9 @@ impl Options {
                 DaxMode::Inode => "inode",
             };
             seq_print!(seq, ",dax={dax}");
+        }
+        if is_given_up {
+            seq_print!(seq, ",emergency_ro");
         }
     }
 }

@@ -87,6 +87,11 @@ impl Orphans {
         KBox::pin_init(orphans, GFP_KERNEL).map_err(|_| Refusal::NoMemory)
     }
 
+    /// Locks the list, and with it the superblock.
+    pub(super) fn lock_superblock(&self) -> list::Locked<'_> {
+        self.list.lock()
+    }
+
     fn note(&self, ino: Ino, place: Place, node: Node) {
         self.places.lock().insert(node.into_node(ino, place));
     }

@@ -129,13 +129,16 @@ fn replay(sb: &OnDevice, before: Read) -> Result<(), Refusal> {
     journal.destroy().map_err(Refusal::Replay)
 }
 
-/// Has the superblock, whatever has been written over it, say what was known about errors before.
+/// Has the superblock, whatever has been written over it, say what was known about errors before, or
+/// what the journal knew if that is more.
 fn note_errors(sb: &OnDevice, error: bool, record: ErrorRecord) -> Result<(), Refusal> {
-    Read::again(sb)?.update(
+    let mut read = Read::again(sb)?;
+    let is_newer = record.count() > read.error_record().count();
+    read.update(
         sb,
         &Update {
             error,
-            error_record: Some(record),
+            error_record: is_newer.then_some(record),
             ..Update::default()
         },
     )

@@ -46,7 +46,12 @@ impl super_block::Operations for Stablefs {
 
     fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
         match sb.journal() {
-            Some(journal) if sb.volume().is_open() => journal.sync(wait),
+            Some(journal) if sb.volume().is_open() => {
+                if wait {
+                    writing::sync_incidents(sb);
+                }
+                journal.sync(wait)
+            }
             _ => Ok(()),
         }
     }
@@ -60,6 +65,10 @@ impl super_block::Operations for Stablefs {
         Ok(())
     }
 
+    fn deferred(sb: &SuperBlock) {
+        writing::note_incidents(sb);
+    }
+
     fn put_super(sb: &SuperBlock) {
         if sb.volume().is_open() {
             let _ = writing::close(sb);
@@ -71,7 +80,8 @@ impl super_block::Operations for Stablefs {
     fn show_options(sb: &SuperBlock, seq: &SeqFile) {
         let volume = sb.volume();
         let has_dax = volume.dax().device().is_some();
-        volume.options().show(volume, has_dax, seq);
+        let is_given_up = writing::is_given_up(sb);
+        volume.options().show(volume, has_dax, is_given_up, seq);
     }
 
     fn statfs(sb: &SuperBlock) -> Statfs {

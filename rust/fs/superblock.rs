@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The superblock: read → checked → found to fit the device and the mount; perhaps changed and
-//! written back.
+//! written back. While the volume is written, it is changed through the journal.
 
 use super::{
+    metadata::{
+        self,
+        At, //
+    },
     refusal::Refusal,
+    transaction::Transaction,
     KernelCrc32c,
     Stablefs, //
 };
@@ -21,6 +26,9 @@ use crate::{
     },
     ondisk::{
         ErrorRecord,
+        InBlock,
+        Ino,
+        Pblk,
         Superblock,
         Update, //
     },
@@ -116,4 +124,39 @@ fn accept(sb: &OnDevice, volume: &Superblock) -> Result<(), Refusal> {
         return Err(Refusal::WriteProtected(unknown));
     }
     Ok(())
+}
+
+/// Changes the superblock, because of `ino`, in a transaction, which has one block left for it.
+///
+/// # Errors
+///
+/// What reading and checking it says, or the journal.
+///
+/// # Context
+///
+/// Sleeps. The list of [`Orphans`](super::orphan::Orphans) is locked.
+pub(super) fn change(transaction: &Transaction<'_>, ino: Ino, update: &Update) -> Result {
+    let sb = transaction.sb();
+    let place = place(sb.volume());
+    let at = At::block(ino, place.pblk);
+    let mut edit = transaction.edit_part(at, place)?;
+    let bytes = edit.bytes_mut().first_chunk_mut().ok_or(EINVAL)?;
+    update
+        .apply::<KernelCrc32c>(bytes)
+        .map_err(|error| metadata::blame(sb, at, error))?;
+    edit.write()
+}
+
+/// Where the superblock is.
+pub(super) fn place(volume: &Superblock) -> InBlock {
+    let block_len = volume.block_size().bytes();
+    let (pblk, start) = match u32::try_from(Superblock::POS) {
+        Ok(pos) => (pos / block_len, pos % block_len),
+        Err(_) => (0, 0),
+    };
+    InBlock {
+        pblk: Pblk(pblk.into()),
+        start,
+        len: u32::try_from(Superblock::LEN).unwrap_or(u32::MAX),
+    }
 }

@@ -23,10 +23,14 @@ use crate::{
         shrinker::Registration,
         super_block::OnDevice, //
     },
-    ondisk, //
+    ondisk::{
+        self,
+        Incident,
+        Incidents, //
+    },
 };
 use ::kernel::{
-    new_mutex,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -35,7 +39,8 @@ use ::kernel::{
         },
         Arc,
         Mutex,
-        SetOnce, //
+        SetOnce,
+        SpinLock, //
     },
 };
 use core::{
@@ -56,6 +61,8 @@ pub(crate) struct Volume {
     shared_xattrs: Pin<KBox<Mutex<()>>>,
     is_open: Atomic<bool>,
     has_errors: Atomic<bool>,
+    incidents: Pin<KBox<SpinLock<Option<Incidents>>>>,
+    shortages: Atomic<u32>,
 }
 
 impl Volume {
@@ -79,6 +86,8 @@ impl Volume {
             orphans: SetOnce::new(),
             is_open: Atomic::new(false),
             has_errors: Atomic::new(false),
+            incidents: KBox::pin_init(new_spinlock!(None, "stablefs::incidents"), GFP_KERNEL)?,
+            shortages: Atomic::new(0),
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
@@ -157,6 +166,39 @@ impl Volume {
     /// Has [`has_errors`](Self::has_errors) say so.
     pub(super) fn set_has_errors(&self) {
         self.has_errors.store(true, Relaxed);
+    }
+
+    /// Broken metadata have been met, of which the superblock is to tell. Whether it knows of all that
+    /// were met before.
+    pub(super) fn add_incident(&self, incident: Incident) -> bool {
+        let mut incidents = self.incidents.lock();
+        let is_first = incidents.is_none();
+        *incidents = Some(match *incidents {
+            Some(incidents) => incidents.with(incident),
+            None => Incidents::one(incident),
+        });
+        is_first
+    }
+
+    /// Of which broken metadata the superblock does not know yet.
+    pub(super) fn incidents(&self) -> Option<Incidents> {
+        *self.incidents.lock()
+    }
+
+    /// The superblock knows of those now.
+    pub(super) fn forget_incidents(&self, noted: &Incidents) {
+        let mut incidents = self.incidents.lock();
+        *incidents = incidents.and_then(|incidents| incidents.without(noted.count));
+    }
+
+    /// How often blocks were lacking that somebody wanted to take: a number that wraps around.
+    pub(super) fn shortages(&self) -> u32 {
+        self.shortages.load(Relaxed)
+    }
+
+    /// Blocks are lacking that this task wanted to take.
+    pub(super) fn count_shortage(&self) {
+        self.shortages.fetch_add(1, Relaxed);
     }
 
     /// The mount options in force.

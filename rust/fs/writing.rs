@@ -7,7 +7,8 @@
 //! back once the journal is empty, so that a crash at any time is recovered from.
 //!
 //! The superblock is written beside the journal here. Nothing else does: while the volume is open it
-//! changes through the journal only.
+//! changes through the journal only; so does what it says of errors that are met, which a worker has
+//! it say, as those who meet them have handles started and locks.
 
 use super::{
     journal::{
@@ -19,14 +20,21 @@ use super::{
         Orphans, //
     },
     refusal::Refusal,
-    superblock::Read,
+    superblock::{
+        self,
+        Read, //
+    },
+    transaction::Transaction,
     volume::Volume,
     Inode,
     SuperBlock, //
 };
 use crate::{
     kernel::{
-        jbd2,
+        jbd2::{
+            self,
+            Credits, //
+        },
         log,
         time::ktime_get_real_seconds, //
     },
@@ -34,6 +42,8 @@ use crate::{
         Compat,
         Errors,
         Free,
+        Incident,
+        Incidents,
         Incompat,
         RoCompat,
         Superblock,
@@ -103,7 +113,10 @@ fn load_journal(sb: &SuperBlock) -> Result<(), Refusal> {
         .into_map(sb, volume)?
         .with_allocator(volume.allocator().clone());
     let map = KBox::new(map, GFP_KERNEL).map_err(|_| Refusal::NoMemory)?;
+    // The superblock does not ask for a replay, or no longer does: what a journal holds all the same
+    // is of the past, and must not come over what has been read since.
     let mut journal = jbd2::Journal::init_dev(sb, map)
+        .and_then(jbd2::Journal::wipe)
         .and_then(jbd2::Journal::load)
         .map_err(Refusal::Replay)?;
     let features = volume.features();
@@ -143,7 +156,8 @@ pub(super) fn close(sb: &SuperBlock) -> Result {
 ///
 /// # Errors
 ///
-/// Those of [`close`].
+/// Those of [`close`]. The VFS goes on writing, without a [`thaw`]: the volume is open on the device
+/// again, or nothing is written any more.
 ///
 /// # Context
 ///
@@ -153,7 +167,8 @@ pub(super) fn freeze(sb: &SuperBlock) -> Result {
         return Ok(());
     };
     let _updates = journal.lock_updates();
-    settle(sb, journal)
+    // The device may have written the superblock all the same.
+    settle(sb, journal).inspect_err(|_| reopen(sb, journal))
 }
 
 /// Has a volume that was frozen be open on the device as well. If that fails nothing is written any
@@ -166,6 +181,10 @@ pub(super) fn thaw(sb: &SuperBlock) {
     let Some(journal) = sb.journal() else {
         return;
     };
+    reopen(sb, journal);
+}
+
+fn reopen(sb: &SuperBlock, journal: &jbd2::Loaded<'_, journal::Map>) {
     if is_given_up(sb) {
         log::err(sb, format_args!("{}", Refusal::Aborted));
         return;
@@ -211,36 +230,82 @@ pub(super) fn is_given_up(sb: &SuperBlock) -> bool {
 }
 
 /// Does what the mount options say of broken metadata on a volume that is written: from then on it is
-/// not, or the superblock will have `e2fsck` look at everything.
+/// not, or the superblock has `e2fsck` look at everything.
 ///
 /// # Context
 ///
 /// Sleeps; handles may be started.
-pub(super) fn met_error(sb: &SuperBlock, error: Error) {
+pub(super) fn met_error(sb: &SuperBlock, error: Error, incident: Incident) {
     let volume = sb.volume();
     volume.set_has_errors();
-    let Some(journal) = sb.journal() else {
+    let is_first = volume.add_incident(incident);
+    let Some(journal) = sb.journal().filter(|journal| !journal.is_aborted()) else {
         return;
     };
-    if volume.options().errors() != Errors::Continue && !journal.is_aborted() {
+    if volume.options().errors() != Errors::Continue {
         log::err(
             sb,
             format_args!("nothing is written any more (errors=remount-ro)"),
         );
         journal.abort(error);
+    } else if is_first {
+        // Later ones go with it. If it fails they have to wait for the next sync: what may have failed
+        // is the superblock itself.
+        sb.queue_deferred();
     }
+}
+
+/// Has the superblock tell of errors that were met. What fails is left for the next time, or for who
+/// closes the volume.
+///
+/// # Context
+///
+/// A worker, that of [`queue_deferred`](SuperBlock::queue_deferred).
+pub(super) fn note_incidents(sb: &SuperBlock) {
+    // Who freezes the volume writes the superblock.
+    let Some(_writing) = sb.sb_start_intwrite_trylock() else {
+        return;
+    };
+    while let Some(incidents) = sb.volume().incidents() {
+        if note_some(sb, incidents).is_err() {
+            return;
+        }
+        sb.volume().forget_incidents(&incidents);
+    }
+}
+
+fn note_some(sb: &SuperBlock, incidents: Incidents) -> Result {
+    let transaction = Transaction::start(sb, Credits::blocks(1))?;
+    let superblock = sb.volume().orphans().ok_or(EROFS)?.lock_superblock();
+    let update = Update {
+        incidents: Some(incidents),
+        ..Update::default()
+    };
+    superblock::change(&transaction, incidents.last.ino, &update)?;
+    drop(superblock);
+    transaction.stop()
+}
+
+/// Has the superblock tell, in a transaction that has begun when this returns, of errors that were met.
+///
+/// # Context
+///
+/// Sleeps. No handle of this task is started.
+pub(super) fn sync_incidents(sb: &SuperBlock) {
+    if sb.volume().incidents().is_some() {
+        sb.queue_deferred();
+    }
+    sb.flush_deferred();
 }
 
 /// Has the superblock say that the volume needs recovery, and when it was mounted, if it is now.
 fn note_open(sb: &SuperBlock, mounted: Option<u64>) -> Result<(), Refusal> {
-    Read::again(sb)?.update(
+    note(
         sb,
         &Update {
             needs_recovery: Some(true),
             orphan_present: has_orphan_file(sb).then_some(true),
             mounted,
-            written: Some(ktime_get_real_seconds()),
-            error: sb.volume().has_errors(),
             ..Update::default()
         },
     )
@@ -250,17 +315,33 @@ fn note_open(sb: &SuperBlock, mounted: Option<u64>) -> Result<(), Refusal> {
 fn note_closed(sb: &SuperBlock) -> Result<(), Refusal> {
     // Inodes can be noted still, of which the next who opens the volume has to know.
     let is_empty = matches!(orphan::is_empty(sb), Ok(true));
-    Read::again(sb)?.update(
+    note(
         sb,
         &Update {
             needs_recovery: Some(false),
             free: Some(free(sb.volume())),
             orphan_present: (has_orphan_file(sb) && is_empty).then_some(false),
-            written: Some(ktime_get_real_seconds()),
-            error: sb.volume().has_errors(),
             ..Update::default()
         },
     )
+}
+
+/// Writes the superblock beside the journal, with what is known of errors. Nobody has a handle.
+fn note(sb: &SuperBlock, update: &Update) -> Result<(), Refusal> {
+    let incidents = sb.volume().incidents();
+    Read::again(sb)?.update(
+        sb,
+        &Update {
+            written: Some(ktime_get_real_seconds()),
+            error: sb.volume().has_errors(),
+            incidents,
+            ..*update
+        },
+    )?;
+    if let Some(incidents) = &incidents {
+        sb.volume().forget_incidents(incidents);
+    }
+    Ok(())
 }
 
 fn has_orphan_file(sb: &SuperBlock) -> bool {

@@ -11,6 +11,7 @@
 //! C header: [include/linux/fs/super_types.h](srctree/include/linux/fs/super_types.h)
 
 use super::{
+    deferred::Deferred,
     exportfs,
     inode::{
         self,
@@ -257,12 +258,15 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
     where
         T: Operations,
     {
+        let sb = self.as_ptr();
         let info = Info::<T> {
+            deferred: Deferred::new(sb),
             journal: SetOnce::new(),
             data,
         };
         let info = KBox::new(info, GFP_KERNEL)?;
-        let sb = self.as_ptr();
+        // SAFETY: Ours alone, and in the memory where it stays until `kill_sb` drops it.
+        unsafe { info.deferred.init::<T>() };
         // CAST: to a type of at least as many bits.
         // SAFETY: Valid and not shared, by the type invariants; and so below.
         unsafe { (*sb).s_magic = params.magic as c_ulong };
@@ -316,24 +320,46 @@ impl<'a, T: FileSystemType> Filled<'a, T> {
     ///
     /// # Errors
     ///
-    /// `ENOTDIR`; `EXDEV` for an inode of another volume; `ENOMEM`.
-    pub(crate) fn d_make_root(self, inode: ARef<Inode<T>>) -> Result<Rooted<'a, T>> {
-        if inode.sb().as_ptr() != self.as_ptr() {
-            return Err(EXDEV);
+    /// `ENOTDIR`; `EXDEV` for an inode of another volume; `ENOMEM`. Of a superblock without a root the
+    /// VFS calls no operation: what is to be done before its data go is the caller's to do.
+    pub(crate) fn d_make_root(
+        self,
+        inode: ARef<Inode<T>>,
+    ) -> Result<Rooted<'a, T>, Unrooted<'a, T>> {
+        let filled = self;
+        if inode.sb().as_ptr() != filled.as_ptr() {
+            return Err(Unrooted {
+                filled,
+                error: EXDEV,
+            });
         }
         if !inode.is_dir() {
-            return Err(ENOTDIR);
+            return Err(Unrooted {
+                filled,
+                error: ENOTDIR,
+            });
         }
         let inode = ARef::into_raw(inode);
         // SAFETY: C takes over the reference, even when it fails.
         let root = unsafe { bindings::d_make_root(inode.as_ref().as_ptr()) };
         if root.is_null() {
-            return Err(ENOMEM);
+            return Err(Unrooted {
+                filled,
+                error: ENOMEM,
+            });
         }
         // SAFETY: Valid and not shared, by the type invariants of `NewSuperBlock`.
-        unsafe { (*self.0.as_ptr()).s_root = root };
-        Ok(Rooted(self, PhantomData))
+        unsafe { (*filled.0.as_ptr()).s_root = root };
+        Ok(Rooted(filled, PhantomData))
     }
+}
+
+/// A superblock that did not get a root, and why.
+pub(crate) struct Unrooted<'a, T> {
+    /// The superblock.
+    pub(crate) filled: Filled<'a, T>,
+    /// Why.
+    pub(crate) error: Error,
 }
 
 impl<T: FileSystemType> Deref for Filled<'_, T> {
@@ -347,6 +373,8 @@ impl<T: FileSystemType> Deref for Filled<'_, T> {
 
 /// What `s_fs_info` points to.
 struct Info<T: FileSystemType> {
+    /// Cancelled before anything is dropped.
+    deferred: Deferred,
     /// Ended before the data are dropped.
     journal: SetOnce<jbd2::Loaded<'static, T::Journal>>,
     data: T::SuperBlock,
@@ -416,6 +444,34 @@ impl<T: FileSystemType> SuperBlock<T> {
         } else {
             Err(EBUSY)
         }
+    }
+
+    /// Has [`Operations::deferred`] be called soon by a worker.
+    ///
+    /// # Context
+    ///
+    /// Any lock may be held, and a handle be started.
+    pub(crate) fn queue_deferred(&self) {
+        // SAFETY: Initialised by `fill`, and cancelled by `kill_sb` before the data go.
+        unsafe { self.info().deferred.queue() };
+    }
+
+    /// Waits until that is done, if it was asked for.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Nothing may be held that [`Operations::deferred`] waits for.
+    pub(crate) fn flush_deferred(&self) {
+        // SAFETY: As above.
+        unsafe { self.info().deferred.flush() };
+    }
+
+    /// As [`sb_start_intwrite`](Self::sb_start_intwrite), unless the volume is frozen, or about to be.
+    pub(crate) fn sb_start_intwrite_trylock(&self) -> Option<Intwrite<'_>> {
+        // SAFETY: Valid by the type invariants.
+        let is_started = unsafe { bindings::sb_start_intwrite_trylock(self.as_ptr()) };
+        // INVARIANT: Started just now, if it was.
+        is_started.then_some(Intwrite(self))
     }
 
     /// Keeps the volume from being frozen while something is written that no system call asked for.
@@ -553,6 +609,13 @@ pub(crate) trait Operations: FileSystemType {
     fn unfreeze_fs(_sb: &SuperBlock<Self>) -> Result {
         Ok(())
     }
+
+    /// Does what was [asked for](SuperBlock::queue_deferred) where it could not be done.
+    ///
+    /// # Context
+    ///
+    /// A worker: sleeps. The superblock has its data, but may be about to be mounted, or no longer.
+    fn deferred(_sb: &SuperBlock<Self>) {}
 
     /// Ends a volume that was mounted: no inode of it is left.
     fn put_super(_sb: &SuperBlock<Self>) {}
@@ -780,6 +843,10 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystemType>(sb: *mut bindings::su
     // SAFETY: Valid as above.
     let data = unsafe { (*sb).s_fs_info };
     if !data.is_null() {
+        // SAFETY: `fill` left a box here.
+        let info = unsafe { &*data.cast::<Info<T>>() };
+        // SAFETY: Initialised by `fill`; nobody is left who has the superblock, but the work itself.
+        unsafe { info.deferred.cancel() };
         // SAFETY: `fill` left a box here, which no inode is left to borrow.
         drop(unsafe { KBox::<Info<T>>::from_raw(data.cast()) });
         // SAFETY: Valid as above.

@@ -54,7 +54,7 @@ macro_rules! little_endian {
     )* };
 }
 
-little_endian!(u8 u16 u32);
+little_endian!(u8 u16 u32 u64);
 
 /// Declares a structure's raw form: where each field lies, its C name, its type.
 macro_rules! raw_structure {

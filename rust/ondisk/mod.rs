@@ -31,6 +31,7 @@ mod features;
 pub mod group;
 pub mod hash;
 pub mod htree;
+mod incident;
 pub mod inode;
 pub mod journal;
 mod layout;
@@ -58,6 +59,11 @@ pub use features::{
     Incompat,
     JournalIncompat,
     RoCompat, //
+};
+pub use incident::{
+    Cause,
+    Incident,
+    Incidents, //
 };
 pub use inode::Inode;
 pub use layout::GroupNumber;

@@ -13,6 +13,7 @@ use super::{
     },
     superblock::CHECKSUMMED,
     Crc32c,
+    Incidents,
     Incompat,
     Ino,
     Result,
@@ -56,6 +57,11 @@ impl ErrorRecord {
     pub fn of(bytes: &[u8; Superblock::LEN]) -> Self {
         Self(RawUpdate::new(bytes).error_record)
     }
+
+    /// How many errors were noted.
+    pub fn count(&self) -> u32 {
+        Field::at::<0, { Self::LEN }>(&self.0)
+    }
 }
 
 /// What the groups say together: see [`Settings::free_clusters`](super::Settings::free_clusters).
@@ -82,9 +88,11 @@ pub struct Update {
     pub free: Option<Free>,
     /// Says that a driver has met an error; only `e2fsck` takes that back.
     pub error: bool,
-    /// Puts a record of errors back. A driver writes it beside the journal, so the replay of an
+    /// Puts a record of errors back. A driver may write it beside the journal, so the replay of an
     /// older copy of the superblock loses it.
     pub error_record: Option<ErrorRecord>,
+    /// Adds errors that were met to the record, and says so as [`error`](Self::error) does.
+    pub incidents: Option<Incidents>,
     /// Says that the volume was mounted to be written, at that time in seconds since 1970, once
     /// more than before.
     pub mounted: Option<u64>,
@@ -123,6 +131,9 @@ impl Update {
         let mut raw = RawUpdate::new(bytes);
         self.change(&mut raw, is_wide);
         raw.put(&mut changed);
+        if let Some(incidents) = &self.incidents {
+            incidents.note(&mut changed);
+        }
         if checksum {
             let (covered, _) = changed.split_at(CHECKSUMMED);
             let s_checksum = C::crc32c(!0, covered);
@@ -154,7 +165,7 @@ impl Update {
             }
             raw.s_free_inodes_count = free.inodes;
         }
-        if self.error {
+        if self.error || self.incidents.is_some() {
             raw.s_state |= State::ERROR.bits();
         }
         if let Some(ErrorRecord(record)) = self.error_record {
@@ -180,7 +191,7 @@ fn with_flag(word: u32, flag: u32, set: bool) -> u32 {
 }
 
 /// A time as its lower 32 bits and the next 8; the latest time for later ones.
-fn split(time: u64) -> (u32, u8) {
+pub(super) fn split(time: u64) -> (u32, u8) {
     let [b0, b1, b2, b3, b4, ..] = time.min(MAX_TIME).to_le_bytes();
     (u32::from_le_bytes([b0, b1, b2, b3]), b4)
 }

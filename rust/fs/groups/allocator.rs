@@ -7,9 +7,9 @@
 //! change groups that are not far from each other do not wait for each other, and there are not as
 //! many locks as groups.
 //!
-//! `changing` is for the bitmaps and the descriptors of the groups on the disk; `known`, for what is
-//! said of them here. Both are held where the two have to agree. What is freed is had again when a
-//! commit says so, who takes `known` only.
+//! `changing`, which is `group` in [`locks`](crate::fs::locks), is for the bitmaps and the descriptors of
+//! the groups on the disk; `known`, which is `held` there, for what is said of them here. Both are held
+//! where the two have to agree. What is freed is had again when a commit says so, who takes `known` only.
 
 use super::ranges::{
     HeldTree,

@@ -288,6 +288,7 @@ pub(super) fn named<'a>(
         if dir.is_dirsync() {
             transaction.set_sync();
         }
+        inode::prepare(&transaction, &dir)?;
         let created = make(&transaction, &dir, dentry.name(), new, fields, &params)?;
         let done = give_name(&transaction, dir, &created, &dentry, what);
         end(transaction, &created, done)?;

@@ -69,6 +69,7 @@ fn add(inode: Locked<'_, Stablefs>, dir: Locked<'_, Stablefs>, name: &[u8]) -> R
         transaction.set_sync();
     }
     inode::prepare(&transaction, &inode)?;
+    inode::prepare(&transaction, &dir)?;
     let entry = NewEntry {
         ino: inode.ino(),
         file_type: inode.disk().file_type(),

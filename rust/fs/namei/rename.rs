@@ -4,7 +4,7 @@
 //!
 //! | the new name | what happens |
 //! | --- | --- |
-//! | is free | it is added, then the old one taken away |
+//! | is free | it is added, and the old one taken away, first if it is in the same directory |
 //! | has a file | it is given to the other one, then the old one taken away; the file may be an orphan then |
 //! | is to be exchanged | both are given away |
 
@@ -38,6 +38,7 @@ use crate::{
             RenameFlags, //
         },
         jbd2::Credits,
+        truncate::ByteRange, //
     },
     ondisk::dir::NewEntry,
 };
@@ -145,28 +146,32 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
     }
     let transaction = start(old, new_dir, entries::add_credits(&new_dir))?;
     let above = old.move_below(&transaction, new_dir)?;
-    let taken = |found: &Found| -> Result<Edit<'_>> {
-        let mut edit = transaction.edit(old.dir.ino(), found.pblk)?;
-        entries::remove(old.dir, found, &mut edit, old.name)?;
-        Ok(edit)
+    let mut edit = transaction.edit(old.dir.ino(), old.found.pblk)?;
+    let mut before = KVec::new();
+    before.extend_from_slice(edit.bytes(), GFP_KERNEL)?;
+    entries::remove(old.dir, &old.found, &mut edit, old.name)?;
+    // In the same directory the new name may move the old one, which could not be found again without
+    // reading. So that goes first there, and comes back if there is no room for the other.
+    let edit = if stays {
+        whole(&transaction, || edit.write())?;
+        None
+    } else {
+        Some(edit)
     };
-    let edit = Some(taken(&old.found)?).filter(|_| !stays);
-    let changed = entries::add(&transaction, new_dir, &old.entry(name))?;
+    let changed = entries::add(&transaction, new_dir, &old.entry(name)).inspect_err(|_| {
+        if stays {
+            put_back(&transaction, old, &before);
+        }
+    })?;
     whole(&transaction, || {
         if let Some(above) = above {
             above.write()?;
             link::dec_count(old.dir);
             link::inc_count(new_dir);
         }
-        // Before anything is looked up in it.
         changed.finish(&transaction, new_dir)?;
-        let edit = match edit {
-            Some(edit) => edit,
-            // The new name may have moved the old one.
-            None => taken(&lookup::named(old.dir, old.name, old.inode)?)?,
-        };
-        edit.write()?;
-        if !stays {
+        if let Some(edit) = edit {
+            edit.write()?;
             entries::finish(&transaction, old.dir)?;
         }
         old.finish(&transaction)
@@ -174,10 +179,22 @@ fn to_free(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, name: &[u8]) -> Result
     transaction.stop()
 }
 
+/// Has the block with the old name be as it was `before`, or the journal be given up.
+fn put_back(transaction: &Transaction<'_>, old: &Name<'_>, before: &[u8]) {
+    let _ = whole(transaction, || {
+        // In memory, as the transaction has it.
+        let mut edit = transaction.edit(old.dir.ino(), old.found.pblk)?;
+        edit.bytes_mut().copy_from_slice(before);
+        edit.write()
+    });
+}
+
 fn replace(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, victim: &Victim<'_, Stablefs>) -> Result {
-    // As when a file is written anew; see its `release()`.
+    // Programs that write a file anew mostly do not sync it before they give it the name of the old
+    // one. The new one's size, and its blocks as data, are to be committed no later than its name; a
+    // handle that is started cannot wait for that. If it is not to be had, the old one stays.
     if old.inode.is_regular() {
-        old.inode.filemap_flush();
+        old.inode.filemap_write_and_wait_range(ByteRange::ALL)?;
     }
     let replaced = victim.inode();
     let found = lookup::named(new_dir, victim.name(), &replaced)?;

@@ -18,6 +18,7 @@ use super::super::{
         self,
         At, //
     },
+    superblock,
     transaction::{
         self,
         Transaction, //
@@ -26,9 +27,7 @@ use super::super::{
 };
 use crate::ondisk::{
     self,
-    InBlock,
     Ino,
-    Pblk,
     Superblock,
     Update, //
 };
@@ -136,7 +135,7 @@ impl List {
 
 /// The first inode of the list, as the disk has it.
 pub(super) fn first(sb: &SuperBlock) -> Result<Option<Ino>> {
-    let place = place(sb);
+    let place = superblock::place(sb.volume());
     let at = At::block(Ino::ROOT, place.pblk);
     let bytes = metadata::read(sb, at, place)?;
     let bytes = bytes.first_chunk().ok_or(EINVAL)?;
@@ -147,19 +146,11 @@ pub(super) fn first(sb: &SuperBlock) -> Result<Option<Ino>> {
 
 /// Has the list begin with `first`, because of `ino`.
 fn set_first(transaction: &Transaction<'_>, ino: Ino, first: Option<Ino>) -> Result {
-    let sb = transaction.sb();
-    let place = place(sb);
-    let at = At::block(ino, place.pblk);
-    let mut edit = transaction.edit_part(at, place)?;
-    let bytes = edit.bytes_mut().first_chunk_mut().ok_or(EINVAL)?;
     let update = Update {
         last_orphan: Some(first),
         ..Update::default()
     };
-    update
-        .apply::<KernelCrc32c>(bytes)
-        .map_err(|error| metadata::blame(sb, at, error))?;
-    edit.write()
+    superblock::change(transaction, ino, &update)
 }
 
 /// Has an inode of the list, which somebody else may have in memory, name the next one.
@@ -177,18 +168,4 @@ fn set_next(transaction: &Transaction<'_>, ino: Ino, next: Option<Ino>) -> Resul
         .encode::<KernelCrc32c>(sb.volume(), ino, edit.bytes_mut())
         .ok_or_else(|| transaction::bug(sb, at, "an orphan that cannot be encoded"))?;
     edit.write()
-}
-
-/// Where the superblock is.
-fn place(sb: &SuperBlock) -> InBlock {
-    let block_len = sb.volume().block_size().bytes();
-    let (pblk, start) = match u32::try_from(Superblock::POS) {
-        Ok(pos) => (pos / block_len, pos % block_len),
-        Err(_) => (0, 0),
-    };
-    InBlock {
-        pblk: Pblk(pblk.into()),
-        start,
-        len: u32::try_from(Superblock::LEN).unwrap_or(u32::MAX),
-    }
 }

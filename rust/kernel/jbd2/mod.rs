@@ -98,6 +98,21 @@ impl<'sb, M: Map> Journal<'sb, M> {
         Ok(Self(journal, PhantomData, PhantomData))
     }
 
+    /// Has what is in the journal, if anything is, be forgotten. C writes to the log that it does.
+    ///
+    /// # Errors
+    ///
+    /// What C says, which writes to the log why: the journal is broken, or could not be read.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn wipe(self) -> Result<Self> {
+        // SAFETY: Valid, and not loaded yet.
+        to_result(unsafe { bindings::jbd2_journal_wipe(self.0.as_ptr(), 1) })?;
+        Ok(self)
+    }
+
     /// Replays what is in the journal, if anything is.
     ///
     /// # Errors

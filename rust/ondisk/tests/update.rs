@@ -7,12 +7,16 @@ use damage::{
     Numbers, //
 };
 use ondisk::{
+    Cause,
     Compat,
     Crc32c,
     Error,
     ErrorRecord,
     Free,
+    Incident,
+    Incidents,
     Incompat,
+    Pblk,
     RoCompat,
     State,
     Structure,
@@ -268,4 +272,63 @@ fn what_is_free_and_the_first_orphan_are_written() {
     };
     back.apply::<Crc>(&mut bytes).unwrap();
     assert_eq!(bytes, *DEFAULT);
+}
+
+fn incident(volume: &Superblock, number: u32) -> Incident {
+    let mut text = [0; Incident::TEXT_LEN];
+    text[..4].copy_from_slice(&number.to_le_bytes());
+    Incident {
+        time: 0x12_3456_7800 + u64::from(number),
+        ino: volume.ino(number).unwrap(),
+        pblk: Some(Pblk(0x1_0000_0000 + u64::from(number))),
+        cause: Cause::Checksum,
+        text,
+    }
+}
+
+#[test]
+fn of_errors_the_first_one_and_the_last_are_noted_and_all_are_counted() {
+    let volume = Superblock::parse::<Crc>(DEFAULT).unwrap();
+    let note = |bytes: &mut Bytes, incidents| {
+        let update = Update {
+            incidents: Some(incidents),
+            ..Update::default()
+        };
+        let after = update.apply::<Crc>(bytes).unwrap();
+        assert!(after.state().contains(State::ERROR));
+    };
+    let mut bytes = *DEFAULT;
+    let three = Incidents::one(incident(&volume, 11))
+        .with(incident(&volume, 12))
+        .with(incident(&volume, 13));
+    note(&mut bytes, three);
+    assert_eq!(ErrorRecord::of(&bytes).count(), 3);
+    note(&mut bytes, Incidents::one(incident(&volume, 14)));
+    assert_eq!(ErrorRecord::of(&bytes).count(), 4);
+    for (number, time, ino, line, block, text, others) in [
+        (11, 0x198, 0x19c, 0x1c8, 0x1a0, 0x1a8, 0x278),
+        (14, 0x1cc, 0x1d0, 0x1d4, 0x1d8, 0x1e0, 0x279),
+    ] {
+        assert_eq!(get_u32(&bytes, time), 0x3456_7800 + number);
+        assert_eq!([bytes[others], bytes[others + 2]], [0x12, 4]);
+        assert_eq!(get_u32(&bytes, ino), number);
+        assert_eq!(get_u32(&bytes, line), 0);
+        assert_eq!(
+            [get_u32(&bytes, block), get_u32(&bytes, block + 4)],
+            [number, 1]
+        );
+        assert_eq!(get_u32(&bytes, text), number);
+        assert!(bytes[text + 4..text + 32].iter().all(|byte| *byte == 0));
+    }
+    let allowed = |n: &usize| {
+        (0x194..0x200).contains(n) || (0x278..0x27c).contains(n) || *n == 0x3a || *n >= 0x3fc
+    };
+    assert!(changes(DEFAULT, &bytes).iter().all(allowed));
+
+    assert_eq!(three.without(3), None);
+    let left = three.without(2).unwrap();
+    assert_eq!((left.count, left.last), (1, three.last));
+    let mut bytes = superblock(|bytes| bytes[0x194..0x198].fill(0xff));
+    note(&mut bytes, three);
+    assert_eq!(ErrorRecord::of(&bytes).count(), u32::MAX);
 }
