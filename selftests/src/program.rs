@@ -138,6 +138,8 @@ impl Program {
         println!("{totals}");
         ExitCode::from(if totals.failures() > 0 {
             ktap::EXIT_FAIL
+        } else if totals.all_skipped() {
+            ktap::EXIT_SKIP
         } else {
             ktap::EXIT_PASS
         })
