@@ -36,10 +36,13 @@ use ondisk::{
         Xattrs, //
     },
     Block,
+    Cause,
     Compat,
     Crc32c,
     ErrorRecord,
     Free,
+    Incident,
+    Incidents,
     Incompat,
     Ino,
     Inode,
@@ -263,6 +266,13 @@ pub fn superblock(data: &[u8]) -> bool {
         }),
         error: true,
         error_record: Some(ErrorRecord::of(&bytes)),
+        incidents: Some(Incidents::one(Incident {
+            time: 3,
+            ino,
+            pblk: None,
+            cause: Cause::Other,
+            text: [0xff; Incident::TEXT_LEN],
+        })),
         mounted: Some(1),
         written: Some(2),
     };
