@@ -11,6 +11,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -55,6 +56,7 @@ pub(crate) const PROGRAM: Program = Program {
         }),
         Case::new("for_writing", for_writing),
         Case::new("remounted_for_writing", remounted_for_writing),
+        Case::new("errors_are_noted_when_met", errors_met),
         Case::new("mounted_twice", mounted_twice),
         Case::new("not_while_another_holds_the_device", held_by_another),
     ],
@@ -232,6 +234,54 @@ fn remounted_for_writing(env: &Env) -> Result<()> {
     ensure!(fs::read(&file)? == b"content");
     mounted.unmount()?;
     env.fstyp.check(env.dev()?)
+}
+
+/// What is broken is said by the superblock while the volume is mounted, or the volume is not written any more and
+/// shows that.
+fn errors_met(env: &Env) -> Result<()> {
+    new_volume(env, &[])?;
+    let mounted = Mounted::new(env.fstyp, env.dev()?, "")?;
+    fs::write(mounted.dir().join("broken"), "content")?;
+    mounted.unmount()?;
+    // The magic number of its extents.
+    volume::debugfs(env.dev()?, "set_inode_field /broken block[0] 0x1234")?;
+    let meet = |options| -> Result<Mounted> {
+        let mounted = Mounted::new(env.fstyp, env.dev()?, options)?;
+        ensure!(fs::read(mounted.dir().join("broken")).is_err());
+        Ok(mounted)
+    };
+    let says = |name| volume::says(env.dev()?, name).with_context(|| format!("{name}"));
+
+    let mounted = meet("errors=continue")?;
+    let mut state = says("Filesystem state")?;
+    // Of ext4 nothing waits for the worker that notes them.
+    for _ in 0..LIMIT.as_secs() {
+        succeed(Command::new("sync").arg("-f").arg(mounted.dir()), LIMIT)?;
+        state = says("Filesystem state")?;
+        if state.contains("errors") || env.fstyp == Fstyp::Stablefs {
+            break;
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    ensure!(state.contains("errors"), "the superblock says: {state}");
+    let count = says("FS Error count")?;
+    ensure!(count.parse::<u32>()? > 0, "noted are {count}");
+    ensure!(!mounted.options()?.contains("emergency_ro"));
+    fs::write(mounted.dir().join("other"), "content")?;
+    mounted.unmount()?;
+
+    let mounted = meet("errors=remount-ro")?;
+    let options = mounted.options()?;
+    ensure!(
+        options.contains("emergency_ro"),
+        "it is mounted with {options}"
+    );
+    let written = fs::write(mounted.dir().join("another"), "").map_err(|e| e.raw_os_error());
+    ensure!(
+        written == Err(Some(Errno::ROFS.raw_os_error())),
+        "write: want EROFS, got {written:?}"
+    );
+    mounted.unmount()
 }
 
 /// Both mounts are of one filesystem in memory, which lives as long as either.
