@@ -471,7 +471,7 @@ impl<T: FileSystemType> SuperBlock<T> {
         // SAFETY: Valid by the type invariants.
         let is_started = unsafe { bindings::sb_start_intwrite_trylock(self.as_ptr()) };
         // INVARIANT: Started just now, if it was.
-        is_started.then_some(Intwrite(self))
+        is_started.then(|| Intwrite(self))
     }
 
     /// Keeps the volume from being frozen while something is written that no system call asked for.
