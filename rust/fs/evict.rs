@@ -14,6 +14,7 @@ use super::{
     ialloc,
     inode,
     orphan,
+    promise,
     transaction::Transaction,
     xattr,
     Inode, //
@@ -56,6 +57,7 @@ pub(super) fn evict_inode(inode: &Inode) {
         }
     }
     delalloc::evict(inode);
+    promise::evict(inode);
 }
 
 fn delete(inode: &Inode) -> Result {

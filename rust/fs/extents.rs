@@ -26,6 +26,7 @@ use super::{
         At,
         MetaBlock, //
     },
+    promise::Owed,
     symlink,
     transaction::{
         self,
@@ -164,6 +165,8 @@ pub(super) fn allocate(
         wanted: wanted.min(state.max_len()),
         who,
     };
+    // Who holds them has dirtied them.
+    let owed = (who == Who::Holder).then(|| Owed::new(inode, want.wanted));
     let blocks = balloc::new_blocks(transaction, inode, &want)?;
     let give_back = |error| {
         if balloc::give_back(transaction, inode.ino(), blocks, who).is_err() {
@@ -178,6 +181,8 @@ pub(super) fn allocate(
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
     inode.uncount_reserved(reserved);
+    owed.unwrap_or_else(|| Owed::new(inode, reserved))
+        .keep(reserved);
     if who != Who::Holder {
         balloc::cancel(inode.sb(), reserved);
     }

@@ -19,6 +19,7 @@ use super::{
         self,
         Mapping, //
     },
+    promise,
     size::{
         self,
         LastBlock, //
@@ -156,6 +157,7 @@ fn discard_pages(pages: &InvalidateExclusive<'_, Stablefs>, pos: u64, end: u64) 
         }
     }
     pages.truncate_pagecache_range(discarded);
+    promise::clean(inode);
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use super::{
         Mapping, //
     },
     orphan,
+    promise,
     transaction::Transaction,
     writing,
     Inode,
@@ -48,6 +49,7 @@ use crate::{
     ondisk::{
         extent::State,
         inode::Content,
+        Blocks,
         Lblk,
         LblkRange, //
     },
@@ -116,6 +118,7 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
             }
             let start = blocks::behind(inode, size)?;
             delalloc::release(inode, LblkRange::all_from(start));
+            promise::clean(inode);
         }
         Ordering::Equal => (),
     }
@@ -167,6 +170,8 @@ pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
     while lblks.start < lblks.end {
         lblks.start = match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Extent(extent) if extent.state() == map::State::Written => {
+                let allocator = inode.sb().volume().allocator();
+                promise::with_room(inode, || allocator.check_nodes(Blocks(1)))?;
                 let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
                 let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
                 transaction.stop()?;

@@ -11,11 +11,11 @@
 //! and write to.
 
 use super::{
-    balloc,
     metadata::{
         self,
         At, //
     },
+    promise,
     SuperBlock, //
 };
 use crate::{
@@ -238,14 +238,14 @@ impl Edit<'_> {
     }
 }
 
-/// Tries again, if there was no room, once what has been freed is free.
+/// Tries again, if there was no room, once what is dirty is written and what has been freed is free.
 ///
 /// # Context
 ///
-/// Sleeps. No handle is started, but by `change`, which has done nothing if it fails.
+/// Sleeps. No folio is locked, and no handle started, but by `change`, which has done nothing if it fails.
 pub(super) fn with_room<T>(sb: &SuperBlock, change: impl Fn() -> Result<T>) -> Result<T> {
     match change() {
-        Err(error) if error == ENOSPC && balloc::make_room(sb) => change(),
+        Err(error) if error == ENOSPC && promise::make_room(sb) => change(),
         done => done,
     }
 }

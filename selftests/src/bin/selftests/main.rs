@@ -76,7 +76,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         None if args.len() == 3 && args[0] == child::OPTION => child::main(&args[1], &args[2]),
-        None if args.len() == 3 && args[0] == child::STORE => child::main_store(&args[1], &args[2]),
+        None if args.len() == 4 && args[0] == child::STORE => {
+            child::main_store(&args[1], &args[2], &args[3])
+        }
         None if args.len() == 3 && args[0] == walk::OPTION => walk::main(&args[1], &args[2]),
         None => {
             eprintln!("{called}: no test of that name. `selftests --list` prints the tests; link one to this program");
