@@ -298,11 +298,19 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
 /// Sleeps. No handle is started. Of a crash on the way, what is left is left: if it has to go all the
 /// same, the inode is noted as an orphan.
 pub(super) fn remove_all(inode: &Inode, lblks: LblkRange) -> Result {
+    let step = || -> Result<bool> {
+        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
+        let more = remove(&transaction, inode, lblks)?;
+        transaction.stop()?;
+        Ok(more)
+    };
     let mut more = !lblks.is_empty();
     while more {
-        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
-        more = remove(&transaction, inode, lblks)?;
-        transaction.stop()?;
+        more = match step() {
+            // An extent was to be split; what has been freed before may be had then.
+            Err(error) if error == ENOSPC && balloc::make_room(inode.sb()) => step()?,
+            done => done?,
+        };
     }
     Ok(())
 }

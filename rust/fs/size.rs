@@ -27,7 +27,10 @@ use super::{
     },
     orphan,
     promise,
-    transaction::Transaction,
+    transaction::{
+        with_room,
+        Transaction, //
+    },
     writing,
     Inode,
     Stablefs, //
@@ -172,10 +175,13 @@ pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
             Mapping::Extent(extent) if extent.state() == map::State::Written => {
                 let allocator = inode.sb().volume().allocator();
                 promise::with_room(inode, || allocator.check_nodes(Blocks(1)))?;
-                let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
-                let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
-                transaction.stop()?;
-                done
+                with_room(inode.sb(), || {
+                    let steps = Steps::of(inode).convert();
+                    let transaction = Transaction::start(inode.sb(), steps)?;
+                    let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
+                    transaction.stop()?;
+                    Ok(done)
+                })?
             }
             mapping => mapping.lblks().end,
         };
