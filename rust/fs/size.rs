@@ -65,7 +65,7 @@ use core::cmp::Ordering;
 /// # Errors
 ///
 /// What the system call shall return. The file has its old size then, unless only freeing blocks has
-/// failed.
+/// failed; but what is behind the new end in its block may be zeroes, as these have to be on the device first.
 ///
 /// # Context
 ///
