@@ -160,6 +160,37 @@ pub(super) fn zero_behind_end(pages: &InvalidateExclusive<'_, Stablefs>, to: u64
     Ok(zeroed)
 }
 
+/// Does what [`zero_behind_end`] does, and has the device have the zeroes, where the file had other bytes: the disk may say that
+/// these are the file's as soon as it has data behind them.
+///
+/// # Errors
+///
+/// Those of [`zero_behind_end`], and of [`write_before`].
+///
+/// # Context
+///
+/// As of [`zero_behind_end`].
+pub(super) fn write_zeroes_behind_end(
+    pages: &InvalidateExclusive<'_, Stablefs>,
+    to: u64,
+) -> Result {
+    let inode = pages.inode();
+    let end = inode.i_size_read();
+    if !zero_behind_end(pages, to)? {
+        return Ok(());
+    }
+    let lblk = blocks::at(inode, end)?;
+    // Others become the file's when all of them are written.
+    let is_written = matches!(
+        map::lookup(inode, lblk)?.mapping,
+        Mapping::Extent(extent) if extent.state() == map::State::Written
+    );
+    match ByteRange::new(blocks::pos(inode, lblk), blocks::len(inode)) {
+        Some(block) if is_written => inode.filemap_write_and_wait_range(block),
+        _ => Ok(()),
+    }
+}
+
 /// Has blocks that the file has read as zeroes.
 ///
 /// # Errors
