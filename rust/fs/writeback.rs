@@ -95,6 +95,10 @@ impl WritebackOperations for Operations {
     }
 
     fn end_io(ioend: &Ioend<'_, Stablefs>, result: Result) -> Result {
+        if !ioend.unwritten && !Self::needs_end_io(ioend) {
+            // One that was written only because pages are dropped after it.
+            return result;
+        }
         let (inode, pos) = (ioend.inode, ioend.pos);
         let end = pos.saturating_add(ioend.len);
         let data = Data {
