@@ -29,6 +29,7 @@ mod geometry;
 mod held;
 mod inodes;
 mod probe;
+mod promised;
 mod search;
 mod space;
 mod summary;
@@ -66,6 +67,7 @@ pub use probe::{
     Look,
     Probe, //
 };
+pub use promised::Promised;
 pub use search::{
     Goal,
     Request,

@@ -9,12 +9,29 @@
 //! directories. A write to a hole reserves; a write to a block that the file has, or has reserved,
 //! does not.
 //!
-//! The nodes that data need once they are written back are not reserved one by one. They come from
-//! what is [kept](Kept::essential) from all others, of which a full volume has all when the last data are
-//! reserved. If each of their blocks becomes an extent of its own, a hundredth as many nodes are enough
-//! with blocks of 4 KiB, and a fortieth with 1 KiB. Blocks that are allocated, and not written, can be
-//! written when the volume has long been full, and split their extents: so half of what is kept is
-//! [not for those](Space::check_nodes) who write there from then on, but for what they have written.
+//! Data need nodes of extent trees, too, once they are written back. These come from what is free and not
+//! reserved, so that is counted that has no node yet: blocks that are reserved, and blocks that are
+//! [promised](Space::promise) to become data, as they are allocated, and unwritten, and the page cache has what they shall
+//! hold.
+//!
+//! Each pending block wants a node at worst: it is written alone, or splits the extent that it is in, in a
+//! leaf that is full. For a run of blocks, that is more than [is needed](cost): its entries come to the same
+//! place of the tree, where a leaf that was split takes half of its entries before it is split again.
+//! So what is asked for when a run is accepted is what the run needs, and what is booked is its blocks: these can be
+//! given back one by one, in whatever order they are written, and those who come later find more room booked than is needed, never less.
+//! When that is too much, it is written back, and nothing is booked any more.
+//!
+//! Half of what is [kept](Kept::essential) for nodes is never promised: the levels above the leaves, direct
+//! writes, which are on their way when they are accepted, and who has accepted something and not dirtied it yet.
+
+/// Blocks in a row that need no more nodes than one, after the first few; no leaf has fewer entries than twice as
+/// many.
+const RUN: u64 = 32;
+
+/// Nodes that a run of blocks needs at most until it is data of the file, which is no more than it has blocks.
+fn cost(n: u64) -> u64 {
+    n.min((n / RUN).saturating_add(2))
+}
 
 /// The blocks of a volume that are not in use.
 ///
@@ -25,6 +42,7 @@
 pub struct Space {
     free: u64,
     reserved: u64,
+    promised: u64,
     freed: u64,
     kept: Kept,
 }
@@ -57,6 +75,8 @@ pub enum Who {
 pub struct NoSpace {
     /// Whether it would work after a commit, as enough was freed.
     pub commit_helps: bool,
+    /// Whether it would work once all is written back that is pending, perhaps after a commit, too.
+    pub writing_helps: bool,
 }
 
 impl Space {
@@ -65,6 +85,7 @@ impl Space {
         Self {
             free,
             reserved: 0,
+            promised: 0,
             freed: 0,
             kept,
         }
@@ -87,35 +108,92 @@ impl Space {
         self.freed
     }
 
-    /// How many blocks can be reserved now; of a holder, how many are.
-    pub fn room(&self, who: Who) -> u64 {
-        let kept = match who {
-            Who::Holder => return self.reserved,
-            Who::User => self.kept.root.saturating_add(self.kept.essential),
-            Who::Root => self.kept.essential,
-            Who::Essential => 0,
-        };
-        self.free.saturating_sub(self.reserved).saturating_sub(kept)
+    /// Blocks that are to become data, and may need nodes for that.
+    pub fn pending(&self) -> u64 {
+        self.reserved.saturating_add(self.promised)
     }
 
-    /// Whether what is written to blocks that a file has can still become its data, for which extents
-    /// are split.
+    /// How many blocks can be reserved now; of a holder, how many are.
+    pub fn room(&self, who: Who) -> u64 {
+        let unreserved = self.free.saturating_sub(self.reserved);
+        let left = match who {
+            Who::Holder => return self.reserved,
+            Who::Essential => return unreserved,
+            Who::User => unreserved.saturating_sub(self.kept.root),
+            Who::Root => unreserved,
+        };
+        let nodes = left.saturating_sub(self.unpromised());
+        // The blocks, and what they cost.
+        let many = nodes.saturating_sub(2) / (RUN + 1);
+        let with_nodes = many.saturating_mul(RUN).max(nodes / 2);
+        left.saturating_sub(self.kept.essential).min(with_nodes)
+    }
+
+    /// What has to be free besides the nodes of what is promised next.
+    fn unpromised(&self) -> u64 {
+        (self.kept.essential / 2).saturating_add(self.pending())
+    }
+
+    fn has_nodes(&self, n: u64) -> bool {
+        let wanted = self.unpromised().saturating_add(cost(n));
+        self.room(Who::Essential) >= wanted
+    }
+
+    /// Promises that `n` allocated blocks of a file in a row, which are unwritten, can become data, for which
+    /// extents are split. Of no blocks, says whether there is room for what is not promised.
     ///
     /// # Errors
     ///
-    /// [`NoSpace`], while what is left suffices for what has been written.
-    pub fn check_nodes(&self) -> Result<(), NoSpace> {
-        let least = self.kept.essential / 2;
-        if self.room(Who::Essential) >= least {
+    /// [`NoSpace`].
+    pub fn promise(&mut self, n: u64) -> Result<(), NoSpace> {
+        self.check_nodes(n)?;
+        self.owe(n);
+        Ok(())
+    }
+
+    /// Whether so many blocks could be [promised](Self::promise).
+    ///
+    /// # Errors
+    ///
+    /// [`NoSpace`].
+    pub fn check_nodes(&self, n: u64) -> Result<(), NoSpace> {
+        self.check(|space| space.has_nodes(n))
+    }
+
+    /// Books blocks as promised that have been so before, in whatever way: as reserved ones.
+    pub fn owe(&mut self, n: u64) {
+        // OVERFLOW: blocks of page caches.
+        self.promised = self.promised.saturating_add(n);
+    }
+
+    /// Notes that so many promised blocks are data now, or will not be.
+    pub fn settle(&mut self, n: u64) {
+        self.promised = self.promised.saturating_sub(n);
+    }
+
+    fn check(&self, fits: impl Fn(&Self) -> bool) -> Result<(), NoSpace> {
+        if fits(self) {
             return Ok(());
         }
-        let commit_helps = self.after_commit().room(Who::Essential) >= least;
-        Err(NoSpace { commit_helps })
+        Err(NoSpace {
+            commit_helps: fits(&self.after_commit()),
+            writing_helps: self.pending() > 0 && fits(&self.after_commit().after_writing()),
+        })
     }
 
     fn after_commit(&self) -> Self {
         Self {
             free: self.free.saturating_add(self.freed),
+            ..*self
+        }
+    }
+
+    /// As far as is known: nodes are not always needed.
+    fn after_writing(&self) -> Self {
+        Self {
+            free: self.free.saturating_sub(self.reserved),
+            reserved: 0,
+            promised: 0,
             ..*self
         }
     }
@@ -126,15 +204,11 @@ impl Space {
     ///
     /// [`NoSpace`].
     pub fn reserve(&mut self, n: u64, who: Who) -> Result<(), NoSpace> {
-        if n > self.room(who) {
-            let commit_helps = n <= self.after_commit().room(who);
-            return Err(NoSpace { commit_helps });
+        self.check(|space| n <= space.room(who))?;
+        if who != Who::Holder {
+            // INVARIANT: There is room for them.
+            self.reserved = self.reserved.saturating_add(n);
         }
-        if who == Who::Holder {
-            return Ok(());
-        }
-        // INVARIANT: There is room for them.
-        self.reserved = self.reserved.saturating_add(n);
         Ok(())
     }
 

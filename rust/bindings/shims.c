@@ -481,6 +481,12 @@ bool stablefs_shim_mapping_empty(const struct address_space *mapping)
 	return mapping_empty(mapping);
 }
 
+/* Whether a page may be dirty: it was, and has not been under writeback since. */
+bool stablefs_shim_mapping_is_dirty(const struct address_space *mapping)
+{
+	return mapping_tagged(mapping, PAGECACHE_TAG_DIRTY);
+}
+
 bool stablefs_shim_mapping_mapped(const struct address_space *mapping)
 {
 	return mapping_mapped(mapping);
@@ -513,6 +519,11 @@ unsigned int stablefs_shim_memalloc_nofs_save(void)
 void stablefs_shim_memcpy_racy(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
+}
+
+struct folio *stablefs_shim_page_folio(struct page *page)
+{
+	return page_folio(page);
 }
 
 unsigned int stablefs_shim_posix_acl_count(const struct posix_acl *acl)

@@ -22,6 +22,7 @@
 
 use super::{
     iomap,
+    promise,
     read_error,
     writing,
     Inode,
@@ -76,7 +77,10 @@ impl address_space::Operations for Operations {
         if writing::is_given_up(writeback.inode().sb()) {
             return Err(EROFS);
         }
-        kernel::iomap::writeback::writepages::<iomap::Operations>(writeback)
+        let inode = writeback.inode();
+        let written = kernel::iomap::writeback::writepages::<iomap::Operations>(writeback);
+        promise::clean(inode);
+        written
     }
 
     fn bmap(inode: &Inode, block: u64) -> u64 {

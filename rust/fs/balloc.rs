@@ -107,37 +107,21 @@ pub(super) fn who(sb: &SuperBlock) -> Who {
     }
 }
 
-/// Reserves blocks for data that this task writes to memory: all or none.
-///
-/// # Errors
-///
-/// `ENOSPC`.
-///
-/// # Context
-///
-/// Sleeps: where room is short, perhaps until a transaction is committed. No handle is started.
-pub(super) fn reserve(sb: &SuperBlock, n: Blocks) -> Result {
-    let (allocator, who) = (sb.volume().allocator(), who(sb));
-    with_room(sb, || allocator.reserve(n, who))
-}
-
-/// Whether what is written to blocks that a file has can become its data, for which extents are split.
-///
-/// # Errors
-///
-/// `ENOSPC`.
-///
-/// # Context
-///
-/// As [`reserve`].
-pub(super) fn check_nodes(sb: &SuperBlock) -> Result {
-    with_room(sb, || sb.volume().allocator().check_nodes())
-}
-
 /// Tries again after a commit, if that helps.
-fn with_room(sb: &SuperBlock, try_it: impl Fn() -> Result<(), NoSpace>) -> Result {
+///
+/// # Errors
+///
+/// `ENOSPC`.
+///
+/// # Context
+///
+/// Sleeps: where room is short, perhaps until a transaction is committed. No handle is started; a folio may be
+/// locked.
+pub(super) fn with_room<T>(sb: &SuperBlock, try_it: impl Fn() -> Result<T, NoSpace>) -> Result<T> {
     let tried = match try_it() {
-        Err(NoSpace { commit_helps: true }) if make_room(sb) => try_it(),
+        Err(NoSpace {
+            commit_helps: true, ..
+        }) if make_room(sb) => try_it(),
         tried => tried,
     };
     tried.map_err(|NoSpace { .. }| ENOSPC)

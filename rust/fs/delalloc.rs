@@ -15,6 +15,7 @@ use super::{
         self,
         Reserved, //
     },
+    promise,
     Inode, //
 };
 use crate::ondisk::{
@@ -23,7 +24,8 @@ use crate::ondisk::{
 };
 use ::kernel::prelude::*;
 
-/// Reserves the beginning of `lblks`, if that is still a hole.
+/// Reserves the beginning of `lblks`, if that is still a hole. With `is_locked`, a folio is, and writeback cannot be
+/// waited for.
 ///
 /// # Errors
 ///
@@ -31,17 +33,16 @@ use ::kernel::prelude::*;
 ///
 /// # Context
 ///
-/// Sleeps. Folios of the file may be locked; no handle is started.
-pub(super) fn reserve(inode: &Inode, lblks: LblkRange) -> Result<Reserved> {
+/// Sleeps. No handle is started.
+pub(super) fn reserve(inode: &Inode, lblks: LblkRange, is_locked: bool) -> Result<Reserved> {
     let sb = inode.sb();
-    let mut room = lblks.len();
-    while let Err(error) = balloc::reserve(sb, room) {
-        // A part of it, then.
-        room = Blocks(room.0 / 2);
-        if room == Blocks(0) || error != ENOSPC {
-            return Err(error);
-        }
-    }
+    let (allocator, who) = (sb.volume().allocator(), balloc::who(sb));
+    let some = || promise::some(lblks.len(), |n| allocator.reserve(n, who));
+    let room = if is_locked {
+        balloc::with_room(sb, some)?
+    } else {
+        promise::with_room(inode, some)?
+    };
     let end = lblks.start.checked_add(room).ok_or(EINVAL);
     let reserved = end.and_then(|end| map::reserve(inode, LblkRange { end, ..lblks }));
     let new = match &reserved {

@@ -40,6 +40,7 @@ use crate::kernel::{
     iomap::{
         direct_write::{
             dio_write,
+            DirectFailed,
             DirectFlags,
             DirectWrite,
             DirectWritten, //
@@ -122,7 +123,7 @@ fn write_shared(write: kiocb::Write<'_, Stablefs>) -> Result<Shared<'_>> {
         return Ok(Shared::NeedsExclusive(checked.unlock()));
     }
     match dio_write::<iomap::Operations, _>(checked.kiocb_modified()?, flags(inode))? {
-        DirectWritten::Done(written) => Ok(Shared::Written(written)),
+        DirectWritten::Done { written, .. } => Ok(Shared::Written(written)),
         DirectWritten::NeedsBuffered { write, direct: 0 } => {
             Ok(Shared::NeedsExclusive(write.start_again()))
         }
@@ -148,7 +149,7 @@ fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
     let ready = file::begin_write(checked)?;
     let (mut ready, direct) = if is_whole {
         match write_whole(ready)? {
-            DirectWritten::Done(written) => return Ok(written),
+            DirectWritten::Done { written, .. } => return Ok(written),
             DirectWritten::NeedsBuffered { direct: 0, .. } if is_nowait => return Err(EAGAIN),
             DirectWritten::NeedsBuffered { direct, .. } if is_nowait => return Ok(direct),
             DirectWritten::NeedsBuffered { write, direct } => (write, direct),
@@ -164,7 +165,8 @@ fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
 /// A write with `i_rwsem` held exclusively.
 type Ready<'a> = kiocb::ReadyWrite<'a, Stablefs, InodeExclusive<'a, Stablefs>>;
 
-/// Writes whole blocks. What was allocated behind the end of the file for what was not written is freed.
+/// Writes whole blocks. What was allocated behind the end of the file for what was not written is freed, before anybody
+/// else can have blocks promised there.
 fn write_whole(
     ready: Ready<'_>,
 ) -> Result<DirectWritten<'_, Stablefs, InodeExclusive<'_, Stablefs>>> {
@@ -176,13 +178,14 @@ fn write_whole(
     };
     let written = dio_write::<iomap::Operations, _>(ready, flags(inode));
     let Some(last) = last.filter(|_| end > inode.i_size_read()) else {
-        return written;
+        return Ok(written?);
     };
-    match &written {
-        Ok(DirectWritten::NeedsBuffered { write, .. }) => last.trim(write.inode_lock()),
-        Ok(DirectWritten::Done(_)) | Err(_) => last.trim(&inode.inode_lock()),
-    }
-    written
+    last.trim(match &written {
+        Ok(DirectWritten::NeedsBuffered { write, .. }) => write.inode_lock(),
+        Ok(DirectWritten::Done { lock, .. }) => lock,
+        Err(DirectFailed { lock, .. }) => lock,
+    });
+    Ok(written?)
 }
 
 fn flags(inode: &Inode) -> DirectFlags {

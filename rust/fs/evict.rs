@@ -15,6 +15,7 @@ use super::{
     inode,
     memory::with_memory,
     orphan,
+    promise,
     transaction::Transaction,
     xattr,
     Inode, //
@@ -57,6 +58,7 @@ pub(super) fn evict_inode(inode: &Inode) {
         }
     }
     delalloc::evict(inode);
+    promise::evict(inode);
 }
 
 fn delete(inode: &Inode) -> Result {

@@ -27,6 +27,7 @@ use super::{
         At,
         MetaBlock, //
     },
+    promise::Owed,
     symlink,
     transaction::{
         self,
@@ -165,6 +166,8 @@ pub(super) fn allocate(
         wanted: wanted.min(state.max_len()),
         who,
     };
+    // Who holds them has dirtied them.
+    let owed = (who == Who::Holder).then(|| Owed::new(inode, want.wanted));
     let blocks = balloc::new_blocks(transaction, inode, &want)?;
     let give_back = |error| {
         if balloc::give_back(transaction, inode.ino(), blocks, who).is_err() {
@@ -179,6 +182,8 @@ pub(super) fn allocate(
     nodes.finish()?;
     let reserved = set(transaction, changing, Mapping::Extent(extent.into()))?;
     inode.uncount_reserved(reserved);
+    owed.unwrap_or_else(|| Owed::new(inode, reserved))
+        .keep(reserved);
     if who != Who::Holder {
         balloc::cancel(inode.sb(), reserved);
     }
@@ -302,11 +307,20 @@ fn set(transaction: &Transaction<'_>, changing: Changing<'_>, new: Mapping) -> R
 /// same, the inode is noted as an orphan.
 pub(super) fn remove_all(inode: &Inode, lblks: LblkRange) -> Result {
     let step = || {
-        let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
-        let more = remove(&transaction, inode, lblks)?;
-        transaction.stop().and(Ok(more))
+        with_memory(|| {
+            let transaction = Transaction::start(inode.sb(), Steps::of(inode).remove(inode))?;
+            let more = remove(&transaction, inode, lblks)?;
+            transaction.stop().and(Ok(more))
+        })
     };
-    while !lblks.is_empty() && with_memory(step)? {}
+    let mut more = !lblks.is_empty();
+    while more {
+        more = match step() {
+            // An extent was to be split; what has been freed before may be had then.
+            Err(error) if error == ENOSPC && balloc::make_room(inode.sb()) => step()?,
+            done => done?,
+        };
+    }
     Ok(())
 }
 

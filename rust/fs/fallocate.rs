@@ -3,8 +3,9 @@
 //! `fallocate()`: room for data, zeroes, and holes.
 //!
 //! Nothing is written to the device but the edges of what is to be zeroes, where a block has other data
-//! as well. What goes away leaves the page cache first, unwritten; nobody can bring it in again meanwhile. Each
-//! step is a transaction of its own, and leaves the file in good order: a crash shows some of them.
+//! as well. What goes away leaves the page cache first; nobody can bring it in again meanwhile. It is written before
+//! that, as what comes next may fail: then the file has what it had. Each step is a transaction of its own, and leaves the
+//! file in good order: a crash shows some of them.
 
 use super::{
     balloc,
@@ -20,6 +21,7 @@ use super::{
         Mapping, //
     },
     memory::with_memory,
+    promise,
     size::{
         self,
         LastBlock, //
@@ -134,9 +136,9 @@ fn allocate(inode: &Inode, mut lblks: LblkRange) -> Result {
 
 /// Discards what the page cache has of the bytes from `pos` up to `end`, which become zeroes.
 ///
-/// What other data share a page with them are written first: the page stays mapped, and a store to it has
-/// to fault, so that blocks are reserved again. So are those before them of which the disk does not know
-/// yet: see [`record_size`].
+/// All of it is written first, so that nothing is lost if they do not. So are other data that share a page with
+/// them: the page stays mapped, and a store to it has to fault, so that blocks are reserved again; and those before
+/// them of which the disk does not know yet: see [`record_size`].
 fn discard_pages(pages: &InvalidateExclusive<'_, Stablefs>, pos: u64, end: u64) -> Result {
     let inode = pages.inode();
     let end = end.min(inode.i_size_read());
@@ -144,19 +146,15 @@ fn discard_pages(pages: &InvalidateExclusive<'_, Stablefs>, pos: u64, end: u64) 
     let Some(discarded) = range(pos, end) else {
         return Ok(());
     };
-    size::write_before(inode, pos, false)?;
     let page_len = u64::try_from(PAGE_SIZE).map_err(|_| EINVAL)?;
-    for edge in [pos, end] {
-        let in_page = edge.checked_rem(page_len).ok_or(EINVAL)?;
-        let start = edge.saturating_sub(in_page);
-        if let Some(page) = edge
-            .checked_next_multiple_of(page_len)
-            .and_then(|end| range(start, end))
-        {
-            inode.filemap_write_and_wait_range(page)?;
-        }
+    let in_page = pos.checked_rem(page_len).ok_or(EINVAL)?;
+    let start = pos.saturating_sub(in_page).min(inode.disk().size());
+    let pages_end = end.checked_next_multiple_of(page_len).unwrap_or(end);
+    if let Some(written) = range(start, pages_end) {
+        inode.filemap_write_and_wait_range(written)?;
     }
     pages.truncate_pagecache_range(discarded);
+    promise::clean(inode);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use super::{
     iomap,
+    promise,
     writing,
     Stablefs, //
 };
@@ -25,7 +26,12 @@ impl vm::Operations for VmOperations {
         let fault = fault.sb_start_pagefault();
         let checked = writing::check_data(fault.inode());
         match checked.and_then(|()| fault.file_update_time()) {
-            Ok(()) => page_mkwrite::<iomap::Operations>(fault.filemap_invalidate_lock_shared()),
+            Ok(()) => {
+                if let Some(range) = fault.range() {
+                    promise::before_store(fault.inode(), range);
+                }
+                page_mkwrite::<iomap::Operations>(fault.filemap_invalidate_lock_shared())
+            }
             Err(error) => vm::FaultResult::vmf_fs_error(error),
         }
     }

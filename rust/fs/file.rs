@@ -181,7 +181,7 @@ pub(super) fn begin_write<'a>(
             return Err(EAGAIN);
         }
         let no_direct_io = checked.inode_lock().inode_dio_wait();
-        size::zero_behind_end(&no_direct_io.filemap_invalidate_lock(), pos)?;
+        size::write_zeroes_behind_end(&no_direct_io.filemap_invalidate_lock(), pos)?;
     }
     checked.kiocb_modified()
 }

@@ -33,7 +33,10 @@ use super::{
     xattr, Inode, KernelCrc32c, Stablefs, SuperBlock,
 };
 use crate::{
-    allocation::Window,
+    allocation::{
+        Promised,
+        Window, //
+    },
     kernel::{
         errno,
         fileattr::{
@@ -131,6 +134,7 @@ struct Disk {
     data_tid: Option<Tid>,
     orphan: Option<orphan::Place>,
     window: Window,
+    promised: Promised,
 }
 
 impl InodeInfo {
@@ -144,7 +148,7 @@ impl InodeInfo {
         pin_init!(Self {
             ino: inode.ino(),
             disk <- new_spinlock!(
-                Disk { inode, tid, data_tid: tid, orphan, window: Window::default() },
+                Disk { inode, tid, data_tid: tid, orphan, window: Window::default(), promised: Promised::default() },
                 "stablefs::disk"
             ),
             changing <- new_mutex!((), "stablefs::changing"),
@@ -193,6 +197,11 @@ impl Inode {
     /// Has it know of a window.
     pub(super) fn set_window(&self, window: Window) {
         self.data().disk.lock().window = window;
+    }
+
+    /// Changes what is promised to it, for [`promise`](super::promise).
+    pub(super) fn with_promised<T>(&self, change: impl FnOnce(&mut Promised) -> T) -> T {
+        change(&mut self.data().disk.lock().promised)
     }
 
     /// The last transaction that changed the inode on the disk, or one after it.

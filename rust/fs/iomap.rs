@@ -23,6 +23,7 @@ use super::{
         State, //
     },
     metadata,
+    promise,
     transaction::Transaction,
     Inode,
     Stablefs,
@@ -160,10 +161,11 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
                 if flags.contains(Flags::DIRECT) {
                     allocate(inode, lblks, balloc::who(inode.sb()))?;
                 } else {
-                    return match delalloc::reserve(inode, lblks)? {
-                        Reserved::New(seen) => found(inode, lblk, &seen, flags, true),
-                        Reserved::Before(seen) => found(inode, lblk, &seen, flags, false),
-                    };
+                    let is_locked = flags.contains(Flags::FAULT);
+                    match delalloc::reserve(inode, lblks, is_locked)? {
+                        Reserved::New(seen) => return found(inode, lblk, &seen, flags, true),
+                        Reserved::Before => (),
+                    }
                 }
             }
             map::Mapping::Reserved(reserved) if flags.contains(Flags::DIRECT) => {
@@ -179,15 +181,34 @@ fn for_write(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMap
             map::Mapping::Extent(extent)
                 if flags.contains(Flags::WRITE) && extent.state() == State::Unwritten =>
             {
-                match inode.sb().volume().allocator().check_nodes() {
-                    Err(_) if flags.contains(Flags::NOWAIT) => return Err(EAGAIN),
-                    Err(_) => balloc::check_nodes(inode.sb())?,
-                    Ok(()) => (),
-                }
-                return found(inode, lblk, &seen, flags, false);
+                let end = blocks::behind(inode, end)?.min(extent.lblks().end);
+                let lblks = LblkRange { start: lblk, end };
+                let n = promise(inode, lblks.len(), flags)?;
+                let mut mapping = found(inode, lblk, &seen, flags, false)?;
+                mapping.mapping.len = mapping.mapping.len.min(blocks::bytes(inode, n));
+                return Ok(mapping);
             }
             _ => return found(inode, lblk, &seen, flags, false),
         }
+    }
+}
+
+/// Sees to it that some of `n` unwritten blocks in a row can become data: those from the first on that a writer is
+/// told of.
+fn promise(inode: &Inode, n: Blocks, flags: Flags) -> Result<Blocks> {
+    let some = || {
+        if flags.contains(Flags::DIRECT) {
+            promise::promise_direct(inode, n)
+        } else {
+            promise::promise(inode, n)
+        }
+    };
+    if flags.contains(Flags::NOWAIT) {
+        some().map_err(|_| EAGAIN)
+    } else if flags.contains(Flags::FAULT) {
+        balloc::with_room(inode.sb(), some)
+    } else {
+        promise::with_room(inode, some)
     }
 }
 
@@ -234,14 +255,7 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
             start: lblk,
             end: reserved.end,
         };
-        allocate(inode, lblks, Who::Holder).map_err(|error| {
-            // There is room. If nobody finds it, the volume is broken.
-            if error == ENOSPC {
-                EIO
-            } else {
-                error
-            }
-        })?;
+        allocate(inode, lblks, Who::Holder)?;
     }
 }
 
@@ -254,12 +268,14 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
 ///
 /// # Context
 ///
-/// Sleeps. A folio may be locked; no handle is started.
+/// Sleeps. No handle is started; of who holds them, a folio may be locked.
 pub(super) fn allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
+    let make_room = || match who {
+        Who::Holder => balloc::make_room(inode.sb()),
+        _ => promise::make_room(inode.sb()),
+    };
     match try_allocate(inode, lblks, who) {
-        Err(error) if error == ENOSPC && balloc::make_room(inode.sb()) => {
-            try_allocate(inode, lblks, who)
-        }
+        Err(error) if error == ENOSPC && make_room() => try_allocate(inode, lblks, who),
         result => result,
     }
 }

@@ -54,6 +54,8 @@
 //! * a handle → `loading` → `changing` → `inodes`, if the inode is in that list → buffers.
 //! * a handle → `next` → buffers; that given up, `places`, which is taken with nothing else of this, or
 //!   with an inode locked that comes into memory; a handle → `shared_xattrs` → buffers, `group` ….
+//! * who finds no room: with `i_rwsem` held, and `invalidate_lock` perhaps, or in a fault `mmap_lock`, but no folio lock
+//!   and no handle: writeback of the file; then `s_umount`, as a trylock → writeback of all files ([`promise`]).
 //! * names: `i_rwsem` of the directories and the inode, exclusively → a handle → all of the above, one
 //!   after the other. The directory's blocks are changed under its `i_rwsem`.
 //! * attributes, read: `changing` → `inodes`, if the inode is in that list → buffers; `changing` →
@@ -94,6 +96,9 @@
 //!   free to be mapped finds no other page of theirs.
 //! * Nobody waits with a lock held for who uses a page without having it mapped: the last close leaves
 //!   such a page as it is, and memory reclaim never gets to it. Only an unmount waits.
+//! * Room that is promised for nodes comes back when data are written, and the worker that records them takes none but a
+//!   handle and what comes after it. So who waits for all of them may hold what is outside of a folio lock; but
+//!   not who evicts an inode, as whoever waits for all files does that, too.
 //! * A volume is closed with handles kept from being started (`jbd2_journal_lock_updates()`), so who has
 //!   one finds the volume open for as long. Nobody waits there for a lock that is held over starting one.
 //! * `group` is held over reading a bitmap, and over the journal's waiting for a block that it writes. So
@@ -116,6 +121,7 @@
 //! [`Changing::set`]: super::map::Changing::set
 //! [`ExtentMap`]: super::map::ExtentMap
 //! [`Maps`]: super::map::Maps
+//! [`promise`]: super::promise
 //! [`Orphans`]: super::orphan::Orphans
 //! [`Volume`]: super::volume::Volume
 //! [`MutexGuard`]: ::kernel::sync::MutexGuard

@@ -36,6 +36,7 @@
 //! | [`file`] | regular files, opened |
 //! | [`blocks`] | bytes of a file, as blocks |
 //! | [`delalloc`] | room for what is only in the page cache |
+//! | [`promise`] | room for what it takes to make that data of the file |
 //! | [`fault`] | stores to mappings |
 //! | [`writeback`] | data on their way to the device |
 //! | [`fsync`] | and there |
@@ -90,6 +91,7 @@ mod mount;
 mod namei;
 mod options;
 mod orphan;
+mod promise;
 mod read_error;
 mod recovery;
 mod refusal;

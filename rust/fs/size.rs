@@ -27,7 +27,11 @@ use super::{
     },
     memory::with_memory,
     orphan,
-    transaction::Transaction,
+    promise,
+    transaction::{
+        with_room,
+        Transaction, //
+    },
     writing,
     Inode,
     Stablefs, //
@@ -49,6 +53,7 @@ use crate::{
     ondisk::{
         extent::State,
         inode::Content,
+        Blocks,
         Lblk,
         LblkRange, //
     },
@@ -61,7 +66,7 @@ use core::cmp::Ordering;
 /// # Errors
 ///
 /// What the system call shall return. The file has its old size then, unless only freeing blocks has
-/// failed.
+/// failed; but what is behind the new end in its block may be zeroes, as these have to be on the device first.
 ///
 /// # Context
 ///
@@ -117,6 +122,7 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
             }
             let start = blocks::behind(inode, size)?;
             delalloc::release(inode, LblkRange::all_from(start));
+            promise::clean(inode);
         }
         Ordering::Equal => (),
     }
@@ -155,6 +161,37 @@ pub(super) fn zero_behind_end(pages: &InvalidateExclusive<'_, Stablefs>, to: u64
     Ok(zeroed)
 }
 
+/// Does what [`zero_behind_end`] does, and has the device have the zeroes, where the file had other bytes: the disk may say that
+/// these are the file's as soon as it has data behind them.
+///
+/// # Errors
+///
+/// Those of [`zero_behind_end`], and of [`write_before`].
+///
+/// # Context
+///
+/// As of [`zero_behind_end`].
+pub(super) fn write_zeroes_behind_end(
+    pages: &InvalidateExclusive<'_, Stablefs>,
+    to: u64,
+) -> Result {
+    let inode = pages.inode();
+    let end = inode.i_size_read();
+    if !zero_behind_end(pages, to)? {
+        return Ok(());
+    }
+    let lblk = blocks::at(inode, end)?;
+    // Others become the file's when all of them are written.
+    let is_written = matches!(
+        map::lookup(inode, lblk)?.mapping,
+        Mapping::Extent(extent) if extent.state() == map::State::Written
+    );
+    match ByteRange::new(blocks::pos(inode, lblk), blocks::len(inode)) {
+        Some(block) if is_written => inode.filemap_write_and_wait_range(block),
+        _ => Ok(()),
+    }
+}
+
 /// Has blocks that the file has read as zeroes.
 ///
 /// # Errors
@@ -168,12 +205,14 @@ pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
     while lblks.start < lblks.end {
         lblks.start = match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Extent(extent) if extent.state() == map::State::Written => {
+                let allocator = inode.sb().volume().allocator();
+                promise::with_room(inode, || allocator.check_nodes(Blocks(1)))?;
                 let step = || {
                     let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
                     let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
                     transaction.stop().and(Ok(done))
                 };
-                with_memory(step)?
+                with_room(inode.sb(), || with_memory(step))?
             }
             mapping => mapping.lblks().end,
         };

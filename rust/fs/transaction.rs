@@ -11,11 +11,11 @@
 //! and write to.
 
 use super::{
-    balloc,
     metadata::{
         self,
         At, //
     },
+    promise,
     SuperBlock, //
 };
 use crate::{
@@ -238,19 +238,20 @@ impl Edit<'_> {
     }
 }
 
-/// Tries again, if blocks were lacking, once those that have been freed are free. `ENOSPC` is also said
-/// of what no commit can help: of inodes, of attributes that are too large, of an index that is full.
+/// Tries again, if blocks were lacking, once what is dirty is written and those that have been freed are
+/// free. `ENOSPC` is also said of what neither can help: of inodes, of attributes that are too large, of an
+/// index that is full.
 ///
 /// # Context
 ///
-/// Sleeps. No handle is started, but by `change`, which has done nothing if it fails.
+/// Sleeps. No folio is locked, and no handle started, but by `change`, which has done nothing if it fails.
 pub(super) fn with_room<T>(sb: &SuperBlock, change: impl Fn() -> Result<T>) -> Result<T> {
     let before = sb.volume().shortages();
     let done = change();
     // Those of others count, too: then a commit is in vain.
     let lacks_blocks = || sb.volume().shortages() != before;
     match done {
-        Err(error) if error == ENOSPC && lacks_blocks() && balloc::make_room(sb) => change(),
+        Err(error) if error == ENOSPC && lacks_blocks() && promise::make_room(sb) => change(),
         done => done,
     }
 }

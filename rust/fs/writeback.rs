@@ -24,18 +24,22 @@ use super::{
     },
     map,
     memory::with_memory,
+    promise,
     transaction::Transaction,
     Inode,
     Stablefs,
     SuperBlock, //
 };
 use crate::{
-    kernel::iomap::writeback::{
-        Added,
-        Completions,
-        Ioend,
-        WritebackOperations,
-        WritebackRange, //
+    kernel::{
+        iomap::writeback::{
+            Added,
+            Completions,
+            Ioend,
+            WritebackOperations,
+            WritebackRange, //
+        },
+        log, //
     },
     ondisk::{
         extent::State,
@@ -53,16 +57,25 @@ impl WritebackOperations for Operations {
     fn writeback_range(range: WritebackRange<'_, Self>) -> Result<Added> {
         let (inode, pos, end) = (range.inode(), range.pos(), range.folio_end());
         let add = || {
-            if range.cached() == Some(map::cookie(inode)) {
-                return range.map_as_before()?.add_to_ioend();
+            let mapped = if range.cached() == Some(map::cookie(inode)) {
+                range.map_as_before()?
+            } else {
+                let mapping = with_memory(|| iomap::find(inode, pos))?;
+                range.map(&mapping)?
+            };
+            let is_unwritten = mapped.is_unwritten();
+            let added = mapped.add_to_ioend()?;
+            if is_unwritten {
+                let lblks = blocks::around(inode, pos, pos.saturating_add(added.len()))?;
+                promise::submit(inode, lblks.len());
             }
-            let mapping = with_memory(|| iomap::find(inode, pos))?;
-            range.map(&mapping)?.add_to_ioend()
+            Ok(added)
         };
-        add().inspect_err(|_| {
+        add().inspect_err(|error| {
             // The data are lost, as whoever waits for them is told: these, and what else of the folio
             // comes after them.
             let end = end.min(blocks::pos(inode, Lblk::END));
+            report_loss(inode, pos, end, *error);
             if let Ok(lblks) = blocks::around(inode, pos, end) {
                 delalloc::release(inode, lblks);
             }
@@ -74,15 +87,37 @@ impl WritebackOperations for Operations {
     }
 
     fn end_io(ioend: &Ioend<'_, Stablefs>, result: Result) -> Result {
-        result?;
+        if !ioend.unwritten && !Self::needs_end_io(ioend) {
+            // One that was written only because pages are dropped after it.
+            return result;
+        }
+        let (inode, pos) = (ioend.inode, ioend.pos);
+        let end = pos.saturating_add(ioend.len);
         let data = Data {
-            pos: ioend.pos,
+            pos,
             len: ioend.len,
             unwritten: ioend.unwritten,
             extends: false,
         };
-        record(ioend.inode, &data)
+        let recorded = result.and_then(|()| {
+            record(inode, &data).inspect_err(|error| report_loss(inode, pos, end, *error))
+        });
+        if let Ok(lblks) = blocks::around(inode, pos, end) {
+            if ioend.unwritten {
+                promise::end(inode, lblks.len());
+            }
+        }
+        recorded
     }
+}
+
+/// Has the log say that data are lost for a reason that is not the device's.
+fn report_loss(inode: &Inode, pos: u64, end: u64, error: Error) {
+    let (number, errno) = (inode.ino().get(), error.to_errno());
+    log::err(
+        inode.sb(),
+        format_args!("inode {number}: data from byte {pos} to {end} are lost: error {errno}"),
+    );
 }
 
 /// Data that the device has.

@@ -124,6 +124,26 @@ impl OnDevice {
         unsafe { bindings::bdev_read_only(self.bdev()) }
     }
 
+    /// Writes all data that are dirty, and waits until the device has them and that is recorded. Nothing is done if
+    /// somebody is mounting, remounting or unmounting; then the result is `false`.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open, and no folio locked.
+    pub(crate) fn try_sync_inodes_sb(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        let s_umount = unsafe { &raw mut (*self.as_ptr()).s_umount };
+        // SAFETY: As above.
+        if unsafe { bindings::down_read_trylock(s_umount) } == 0 {
+            return false;
+        }
+        // SAFETY: As above, and `s_umount` is held, as C wants it.
+        unsafe { bindings::sync_inodes_sb(self.as_ptr()) };
+        // SAFETY: Taken above.
+        unsafe { bindings::up_read(s_umount) };
+        true
+    }
+
     /// The block size, in bytes. There is none as long as none has been set that the device can
     /// have: `setup_bdev_super()` tries, and does not say whether it could.
     pub(crate) fn block_size(&self) -> Option<NonZeroU32> {

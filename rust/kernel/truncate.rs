@@ -17,6 +17,7 @@ use super::{
 use crate::bindings;
 use ::kernel::{
     error::to_result,
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -91,6 +92,21 @@ impl<T: FileSystemType> Inode<T> {
         let (start, last) = range.into_raw();
         // SAFETY: The pages are the inode's, valid by the type invariants.
         to_result(unsafe { bindings::filemap_write_and_wait_range(self.i_mapping(), start, last) })
+    }
+
+    /// Bytes that the page cache has of the file, about.
+    pub(crate) fn nrpages_bytes(&self) -> u64 {
+        // SAFETY: The pages are the inode's, valid by the type invariants. C changes the number under a lock, and
+        // reads it without.
+        let pages = unsafe { (&raw const (*self.i_mapping()).nrpages).read_volatile() };
+        // CAST: to types of at least as many bits.
+        (pages as u64).saturating_mul(PAGE_SIZE as u64)
+    }
+
+    /// Whether anything in the page cache is dirty that is not under writeback.
+    pub(crate) fn mapping_is_dirty(&self) -> bool {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        unsafe { bindings::mapping_is_dirty(self.i_mapping()) }
     }
 
     /// Begins to write what is dirty in the page cache. Errors are left for those to see who wait.

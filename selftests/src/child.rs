@@ -57,14 +57,16 @@ pub struct Stored {
     pub sigbus: bool,
 }
 
-/// Stores [`STORED`] to each page of the first `len` bytes of file `path` through a mapping, in a child process.
+/// Stores [`STORED`] through a mapping, in a child process: to each page of the first `len` bytes of file `path`, or to
+/// each `step`-th.
 ///
 /// # Errors
 /// The child cannot be run, or ends in another way.
-pub fn store(path: &Path, len: u64) -> Result<Stored> {
+pub fn store(path: &Path, len: u64, step: u64) -> Result<Stored> {
     let program = env::current_exe().context("path of this program")?;
     let mut command = Command::new(program);
-    command.arg(STORE).arg(path).arg(len.to_string());
+    command.arg(STORE).arg(path);
+    command.arg(len.to_string()).arg(step.to_string());
     let output = run(&mut command, LIMIT)?;
     let pages = output.text.lines().last().unwrap_or("0");
     let pages = pages.parse().with_context(|| output.text.clone())?;
@@ -82,12 +84,13 @@ pub fn store(path: &Path, len: u64) -> Result<Stored> {
 }
 
 /// The child that stores: prints after each page how many there were.
-pub fn main_store(path: &str, len: &str) -> ExitCode {
+pub fn main_store(path: &str, len: &str, step: &str) -> ExitCode {
     let stored = || -> Result<()> {
         let len: usize = len.parse().context("length")?;
+        let step: usize = step.parse().context("step")?;
         let file = File::options().read(true).write(true).open(path)?;
         let mapping = SharedMapping::new(&file, len)?;
-        let page = rustix::param::page_size();
+        let page = rustix::param::page_size() * step;
         for (number, pos) in (1..).zip((0..len).step_by(page)) {
             mapping.store(pos, &STORED)?;
             println!("{number}");

@@ -184,13 +184,51 @@ impl Allocator {
         self.space.lock().space.reserve(n.0, who)
     }
 
-    /// Whether extents can be split for what is written to them. See [`Space::check_nodes`].
+    /// Promises that blocks can become data. See [`Space::promise`].
     ///
     /// # Errors
     ///
     /// [`NoSpace`].
-    pub(in crate::fs) fn check_nodes(&self) -> Result<(), NoSpace> {
-        self.space.lock().space.check_nodes()
+    pub(in crate::fs) fn promise(&self, n: Blocks) -> Result<(), NoSpace> {
+        self.space.lock().space.promise(n.0)
+    }
+
+    /// Whether that can be promised. See [`Space::check_nodes`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoSpace`].
+    pub(in crate::fs) fn check_nodes(&self, n: Blocks) -> Result<(), NoSpace> {
+        self.space.lock().space.check_nodes(n.0)
+    }
+
+    /// Whether blocks could be reserved.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSpace`].
+    pub(in crate::fs) fn check(&self, n: Blocks, who: Who) -> Result<(), NoSpace> {
+        let mut space = self.space.lock().space;
+        space.reserve(n.0, who)
+    }
+
+    /// See [`Space::owe`].
+    pub(in crate::fs) fn owe(&self, n: u64) {
+        if n > 0 {
+            self.space.lock().space.owe(n);
+        }
+    }
+
+    /// See [`Space::settle`].
+    pub(in crate::fs) fn settle(&self, n: u64) {
+        if n > 0 {
+            self.space.lock().space.settle(n);
+        }
+    }
+
+    /// Blocks that are reserved, or promised to become data.
+    pub(in crate::fs) fn pending(&self) -> Blocks {
+        Blocks(self.space.lock().space.pending())
     }
 
     /// Gives back reserved blocks that were not needed; nothing if there are not so many.

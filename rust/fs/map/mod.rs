@@ -134,7 +134,7 @@ pub(super) fn reserve(inode: &Inode, lblks: LblkRange) -> Result<Reserved> {
     loop {
         let seen = lookup(inode, lblks.start)?;
         if !matches!(seen.mapping, Mapping::Hole(_)) {
-            return Ok(Reserved::Before(seen));
+            return Ok(Reserved::Before);
         }
         // `None` if it became something else meanwhile, or was forgotten.
         if let Some(new) = maps.map_of(inode)?.reserve(maps, lblks)? {
@@ -148,8 +148,8 @@ pub(super) fn reserve(inode: &Inode, lblks: LblkRange) -> Result<Reserved> {
 pub(super) enum Reserved {
     /// These blocks, from the first that was wanted on, are reserved now and were a hole.
     New(Seen),
-    /// The first was no hole: there is this.
-    Before(Seen),
+    /// The first was no hole.
+    Before,
 }
 
 /// Has what is reserved in `lblks` be a hole again, and returns how many blocks that are, for the

@@ -113,8 +113,13 @@ pub(crate) struct DirectWrite<'a, T: FileSystemType> {
 
 /// What came of a direct write.
 pub(crate) enum DirectWritten<'a, T, L> {
-    /// So many bytes were written; as durably as was asked for.
-    Done(usize),
+    /// All was written; as durably as was asked for.
+    Done {
+        /// How many bytes.
+        written: usize,
+        /// The lock, still held.
+        lock: L,
+    },
     /// What is left has to go through the page cache.
     NeedsBuffered {
         /// What is left.
@@ -122,6 +127,20 @@ pub(crate) enum DirectWritten<'a, T, L> {
         /// How many bytes were written.
         direct: usize,
     },
+}
+
+/// Why a direct write has failed, and the lock, still held.
+pub(crate) struct DirectFailed<L> {
+    /// Why.
+    pub(crate) error: Error,
+    /// The lock.
+    pub(crate) lock: L,
+}
+
+impl<L> From<DirectFailed<L>> for Error {
+    fn from(failed: DirectFailed<L>) -> Self {
+        failed.error
+    }
 }
 
 struct DirectWriteTable<U>(PhantomData<U>);
@@ -220,9 +239,14 @@ impl<U: DirectWriteOperations> DirectWriteTable<U> {
 pub(crate) fn dio_write<'a, U: DirectWriteOperations, L: InodeLock<'a, U::FileSystem>>(
     mut write: kiocb::ReadyWrite<'a, U::FileSystem, L>,
     flags: DirectFlags,
-) -> Result<DirectWritten<'a, U::FileSystem, L>> {
+) -> Result<DirectWritten<'a, U::FileSystem, L>, DirectFailed<L>> {
     let flags = match (write.extends(), L::IS_EXCLUSIVE) {
-        (true, false) => return Err(EAGAIN),
+        (true, false) => {
+            return Err(DirectFailed {
+                error: EAGAIN,
+                lock: write.into_inode_lock(),
+            })
+        }
         (true, true) => flags | DirectFlags::FORCE_WAIT,
         (false, _) => flags,
     };
@@ -241,12 +265,18 @@ pub(crate) fn dio_write<'a, U: DirectWriteOperations, L: InodeLock<'a, U::FileSy
         }
     });
     match written {
-        Ok(written) if write.len() == 0 => Ok(DirectWritten::Done(written)),
+        Ok(written) if write.len() == 0 => Ok(DirectWritten::Done {
+            written,
+            lock: write.into_inode_lock(),
+        }),
         Ok(direct) => Ok(DirectWritten::NeedsBuffered { write, direct }),
         Err(error) if error == errno::enotblk() => {
             Ok(DirectWritten::NeedsBuffered { write, direct: 0 })
         }
-        // After `EIOCBQUEUED` the write is somebody else's, and `write` is not looked at any more.
-        Err(error) => Err(error),
+        // After `EIOCBQUEUED` the write is somebody else's, and nothing but the lock is looked at any more.
+        Err(error) => Err(DirectFailed {
+            error,
+            lock: write.into_inode_lock(),
+        }),
     }
 }

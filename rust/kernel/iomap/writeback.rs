@@ -218,7 +218,22 @@ impl<'a, U: WritebackOperations> WritebackRange<'a, U> {
     }
 }
 
+impl Added {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> u64 {
+        // CAST: to a type of at least as many bits.
+        self.0 as u64
+    }
+}
+
 impl<U: WritebackOperations> MappedRange<'_, U> {
+    /// Whether it goes to an unwritten extent.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        let kind = unsafe { (*self.0.wpc.as_ptr()).iomap.type_ };
+        u32::from(kind) == bindings::IOMAP_UNWRITTEN
+    }
+
     /// Adds what the mapping has of it to an ioend; that before is submitted, unless it goes on.
     ///
     /// # Errors

@@ -220,6 +220,11 @@ impl<'a, T: FileSystemType, L: InodeLock<'a, T>> ReadyWrite<'a, T, L> {
         Ok(self.written)
     }
 
+    /// The lock alone, which stays held: nothing more is written.
+    pub(in crate::kernel) fn into_inode_lock(self) -> L {
+        self.checked.0.lock
+    }
+
     /// Gives up the lock, to begin again: what was written of it stays so.
     pub(crate) fn start_again(self) -> Write<'a, T> {
         self.checked.unlock()

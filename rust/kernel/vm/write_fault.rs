@@ -11,6 +11,7 @@ use crate::{
         file::File,
         inode::Inode,
         locks::InvalidateShared,
+        truncate::ByteRange,
         vfs::FileSystemType, //
     },
 };
@@ -117,6 +118,18 @@ impl<'a, T: FileSystemType> StartedWriteFault<'a, T> {
     /// The inode.
     pub(crate) fn inode(&self) -> &'a Inode<T> {
         self.fault.inode()
+    }
+
+    /// What the folio of the fault has of the file, if that stays as it is.
+    pub(crate) fn range(&self) -> Option<ByteRange> {
+        // SAFETY: Valid by the type invariants; constant.
+        let page = unsafe { (*self.fault.0.as_ptr()).page };
+        // SAFETY: The page has a reference, by the type invariants, and so has its folio.
+        let folio = unsafe { bindings::page_folio(page) };
+        // SAFETY: As above. It is not locked: this may be wrong when it is read.
+        let (pos, len) = unsafe { (bindings::folio_pos(folio), bindings::folio_size(folio)) };
+        // CAST: to a type of at least as many bits.
+        ByteRange::new(u64::try_from(pos).ok()?, len as u64)
     }
 
     /// Sets the times of the file, if they are not those already.

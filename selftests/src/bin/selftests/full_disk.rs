@@ -52,6 +52,12 @@ pub(crate) const PROGRAM: Program = Program {
             filled(env, &["-b", "4096"], store)
         }),
         Case::new("fallocate", |env| filled(env, &["-b", "4096"], allocate)),
+        Case::new("write_to_unwritten_blocks", |env| {
+            filled(env, &["-b", "1024", "-N", "2048"], write_to_unwritten)
+        }),
+        Case::new("store_to_unwritten_blocks", |env| {
+            filled(env, &["-b", "1024", "-N", "2048"], store_to_unwritten)
+        }),
         Case::new("names_and_attributes", |env| {
             filled(env, &["-b", "1024"], names)
         }),
@@ -237,7 +243,7 @@ fn write_by_four(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
 fn store(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
     let file = create(root, "mapped")?;
     file.set_len(MORE)?;
-    let Stored { pages, sigbus } = child::store(&root.join("mapped"), MORE)?;
+    let Stored { pages, sigbus } = child::store(&root.join("mapped"), MORE, 1)?;
     ensure!(sigbus, "the disk does not fill");
     say(&format!("{pages} pages"));
     ensure!(pages > 1000, "only {pages} pages found room");
@@ -283,6 +289,93 @@ fn allocate(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
         kept.push(piece);
     }
     file.sync_all().context("fsync of what was allocated")?;
+    Ok(kept)
+}
+
+/// Files of five unwritten blocks each; nothing else is free then.
+fn unwritten(root: &Path, count: u64) -> Result<Vec<File>> {
+    let files = (0..count).map(|number| {
+        let file = create(root, &format!("unwritten {number}"))?;
+        fallocate(&file, FallocateFlags::empty(), 0, 5 << 10).context("fallocate")?;
+        Ok(file)
+    });
+    let files = files.collect::<Result<_>>()?;
+    fill_with_unwritten(root)?;
+    Ok(files)
+}
+
+fn fill_with_unwritten(root: &Path) -> Result<()> {
+    let file = create(root, "the rest")?;
+    let (mut pos, mut len) = (0, 4 << 20);
+    while len >= 1 << 10 {
+        match fallocate(&file, FallocateFlags::empty(), pos, len) {
+            Ok(()) => pos += len,
+            Err(Errno::NOSPC) => len /= 2,
+            Err(e) => return Err(e).context("fallocate of the rest"),
+        }
+    }
+    file.sync_all().context("fsync of the rest")
+}
+
+/// Writes the second and the fourth block of a file of five, for which its tree needs a block. Returns what was
+/// accepted.
+fn write_two(file: &File, number: u64) -> Result<Vec<Kept>> {
+    let mut kept = Vec::new();
+    for pos in [1 << 10, 3 << 10] {
+        let piece = Kept {
+            name: format!("unwritten {number}"),
+            pos,
+            len: 1 << 10,
+            stream: (10 << 32) | (number << 16) | pos,
+        };
+        match file.write_at(&piece.bytes(), pos) {
+            Ok(1024) => kept.push(piece),
+            Err(e) if is_no_space(&e) => {}
+            other => bail!("write to what was allocated: {other:?}"),
+        }
+    }
+    Ok(kept)
+}
+
+/// More trees need blocks than there are.
+fn write_to_unwritten(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
+    let files = unwritten(root, 900)?;
+    let mut kept = Vec::new();
+    for (number, file) in (0..).zip(&files) {
+        kept.extend(write_two(file, number)?);
+    }
+    say(&format!("{} of {} writes", kept.len(), 2 * files.len()));
+    ensure!(kept.len() > 100, "only {} are accepted", kept.len());
+    for file in &files {
+        file.sync_all().context("fsync on the full disk")?;
+    }
+    Ok(kept)
+}
+
+/// With few blocks left for trees, many pages can be stored to, as most of them need none.
+fn store_to_unwritten(_env: &Env, root: &Path) -> Result<Vec<Kept>> {
+    let mapped = create(root, "mapped")?;
+    let len = 4 << 20;
+    fallocate(&mapped, FallocateFlags::empty(), 0, len).context("fallocate")?;
+    let files = unwritten(root, 300)?;
+    let mut kept = Vec::new();
+    for (number, file) in (0..).zip(&files) {
+        if statvfs(root)?.f_bfree < 150 {
+            break;
+        }
+        kept.extend(write_two(file, number)?);
+        file.sync_all().context("fsync on the full disk")?;
+    }
+    let Stored { pages, sigbus } = child::store(&root.join("mapped"), len, 2)?;
+    say(&format!("{pages} pages, SIGBUS then: {sigbus}"));
+    ensure!(pages > 100, "only {pages} pages found room");
+    mapped.sync_all().context("fsync of what was stored")?;
+    fs::write("/proc/sys/vm/drop_caches", "1").context("drop_caches")?;
+    for page in 0..pages {
+        let mut found = [0; child::STORED.len()];
+        mapped.read_exact_at(&mut found, page * 8192)?;
+        ensure!(found == child::STORED, "page {page} of {pages} is lost");
+    }
     Ok(kept)
 }
 

@@ -97,7 +97,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         None if args.len() == 3 && args[0] == child::OPTION => child::main(&args[1], &args[2]),
-        None if args.len() == 3 && args[0] == child::STORE => child::main_store(&args[1], &args[2]),
+        None if args.len() == 4 && args[0] == child::STORE => {
+            child::main_store(&args[1], &args[2], &args[3])
+        }
         None if args.len() == 3
             && [until_killed::WORK, until_killed::CHECK].contains(&&*args[0]) =>
         {

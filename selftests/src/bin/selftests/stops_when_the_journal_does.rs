@@ -96,7 +96,7 @@ fn failing(env: &Env, fail: fn(&Failing) -> Result<()>, readable: bool) -> Resul
     // A read-only mount does not let it be opened for that.
     let path = root.join("cached");
     if OpenOptions::new().write(true).open(&path).is_ok() {
-        let stored = child::store(&path, 4096)?;
+        let stored = child::store(&path, 4096, 1)?;
         ensure!(stored.sigbus, "a store to a mapping: {stored:?}");
     }
     drop(open);

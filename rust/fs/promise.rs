@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Room for the nodes that data need when they become the file's.
+//!
+//! written to unwritten blocks, or to such as are reserved and then allocated: promised → submitted → recorded, or
+//! lost, or cut off: not promised any more
+//!
+//! What is promised is counted for the volume, which says when there is room for no more
+//! ([`Space`](crate::allocation::Space)), and for each inode, so that as much is given back as was booked. A block that is
+//! written to again is booked again. So what is booked of what is dirty is not more than the page cache
+//! can hold, and nothing once [nothing is dirty](clean).
+//!
+//! Room that is booked and not needed comes back when data are written, and what is needed is less than it could
+//! have been: so nobody is told `ENOSPC` before [all is written](with_room) who can wait for that.
+
+use super::{
+    balloc,
+    blocks,
+    map::{
+        self,
+        Mapping,
+        State, //
+    },
+    Inode,
+    SuperBlock, //
+};
+use crate::{
+    allocation::NoSpace,
+    kernel::truncate::ByteRange,
+    ondisk::{
+        Blocks,
+        Lblk, //
+    },
+};
+use ::kernel::prelude::*;
+
+/// How often room is looked for that others may take as well.
+const ATTEMPTS: u32 = 8;
+
+/// Promises that some of `n` unwritten blocks in a row, from the first on, can become data when they are dirty.
+///
+/// # Errors
+///
+/// [`NoSpace`].
+///
+/// # Context
+///
+/// Takes spinlocks only.
+pub(super) fn promise(inode: &Inode, n: Blocks) -> Result<Blocks, NoSpace> {
+    let allocator = inode.sb().volume().allocator();
+    let n = some(n, |n| allocator.promise(n))?;
+    let cached = inode.nrpages_bytes().div_ceil(blocks::len(inode));
+    allocator.settle(inode.with_promised(|promised| promised.write(n.0, cached)));
+    Ok(n)
+}
+
+/// As [`promise`], of blocks of which the device has the data soon, so that nobody waits for the room.
+pub(super) fn promise_direct(inode: &Inode, n: Blocks) -> Result<Blocks, NoSpace> {
+    let allocator = inode.sb().volume().allocator();
+    some(n, |n| allocator.check_nodes(n))
+}
+
+/// So many of `n` blocks as can be had, or about so many.
+///
+/// # Errors
+///
+/// [`NoSpace`], not even for one.
+pub(super) fn some(
+    mut n: Blocks,
+    have: impl Fn(Blocks) -> Result<(), NoSpace>,
+) -> Result<Blocks, NoSpace> {
+    while let Err(error) = have(n) {
+        n = Blocks(n.0 / 2);
+        if n == Blocks(0) {
+            return Err(error);
+        }
+    }
+    Ok(n)
+}
+
+/// Blocks that were reserved, and are being allocated: promised until it is known how many there are.
+#[must_use = "what is dropped is not promised any more"]
+pub(super) struct Owed<'a> {
+    inode: &'a Inode,
+    n: u64,
+}
+
+impl<'a> Owed<'a> {
+    /// So many at most.
+    pub(super) fn new(inode: &'a Inode, n: Blocks) -> Self {
+        inode.sb().volume().allocator().owe(n.0);
+        inode.with_promised(|promised| promised.owe(n.0));
+        Self { inode, n: n.0 }
+    }
+
+    /// So many.
+    pub(super) fn keep(mut self, n: Blocks) {
+        self.n = self.n.saturating_sub(n.0);
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        let n = self.inode.with_promised(|promised| promised.cancel(self.n));
+        self.inode.sb().volume().allocator().settle(n);
+    }
+}
+
+/// Notes that unwritten blocks are being submitted.
+pub(super) fn submit(inode: &Inode, n: Blocks) {
+    let more = inode.with_promised(|promised| promised.submit(n.0));
+    inode.sb().volume().allocator().owe(more);
+}
+
+/// Notes that they are data, or that it has failed.
+pub(super) fn end(inode: &Inode, n: Blocks) {
+    let less = inode.with_promised(|promised| promised.end(n.0));
+    inode.sb().volume().allocator().settle(less);
+}
+
+/// Notes that nothing of the file is dirty, if so. Of what is on its way from being accepted to being dirty that may
+/// not be true; that is little.
+pub(super) fn clean(inode: &Inode) {
+    if !inode.mapping_is_dirty() {
+        let less = inode.with_promised(|promised| promised.clean());
+        inode.sb().volume().allocator().settle(less);
+    }
+}
+
+/// Notes that nothing is promised to an inode that nobody uses any more.
+pub(super) fn evict(inode: &Inode) {
+    let all = inode.with_promised(core::mem::take).all();
+    inode.sb().volume().allocator().settle(all);
+}
+
+/// Has room be found, after a commit or after data have been written, those of `inode` first, if that
+/// helps.
+///
+/// # Errors
+///
+/// `ENOSPC`.
+///
+/// # Context
+///
+/// Sleeps, and locks folios. No handle is started, and no folio locked.
+pub(super) fn with_room<T>(inode: &Inode, try_it: impl Fn() -> Result<T, NoSpace>) -> Result<T> {
+    let sb = inode.sb();
+    let mut is_written = false;
+    for _ in 0..ATTEMPTS {
+        match try_it() {
+            Ok(done) => return Ok(done),
+            Err(error) if error.commit_helps && balloc::make_room(sb) => (),
+            Err(error) if error.writing_helps && !is_written => {
+                is_written = true;
+                // What comes of it, those are told who ask for it.
+                let _ = inode.filemap_write_and_wait_range(ByteRange::ALL);
+                clean(inode);
+            }
+            Err(error) if error.writing_helps && sb.try_sync_inodes_sb() => (),
+            Err(_) => return Err(ENOSPC),
+        }
+    }
+    try_it().map_err(|NoSpace { .. }| ENOSPC)
+}
+
+/// Has room be made by writing what is dirty, and by a commit, for one who has met `ENOSPC`. Whether trying
+/// again may help.
+///
+/// # Context
+///
+/// As [`with_room`].
+pub(super) fn make_room(sb: &SuperBlock) -> bool {
+    let is_pending = sb.volume().allocator().pending() > Blocks(0);
+    let is_written = is_pending && sb.try_sync_inodes_sb();
+    balloc::make_room(sb) || is_written
+}
+
+/// Sees to it that a store to the pages of `range` finds room, if there can be some: with the folio locked, it
+/// cannot wait for writeback.
+///
+/// # Context
+///
+/// As [`with_room`].
+pub(super) fn before_store(inode: &Inode, range: ByteRange) {
+    let end = range.end().min(inode.i_size_read());
+    let Ok(mut lblks) = blocks::around(inode, range.pos(), end) else {
+        return;
+    };
+    while lblks.start < lblks.end {
+        let mapping = map::lookup_cached(inode, lblks.start).map(|seen| seen.mapping);
+        let known = mapping
+            .as_ref()
+            .map_or(lblks.end, |mapping| mapping.lblks().end);
+        let n = Blocks(known.min(lblks.end).0.saturating_sub(lblks.start.0).into());
+        // If there is none, the store is told.
+        let _ = check_store(inode, mapping, n);
+        lblks.start = known.max(Lblk(lblks.start.0.saturating_add(1)));
+    }
+}
+
+fn check_store(inode: &Inode, mapping: Option<Mapping>, n: Blocks) -> Result {
+    let sb = inode.sb();
+    let allocator = sb.volume().allocator();
+    match mapping {
+        Some(Mapping::Extent(extent)) if extent.state() == State::Written => Ok(()),
+        Some(Mapping::Reserved(_)) => Ok(()),
+        Some(Mapping::Extent(_)) => with_room(inode, || allocator.check_nodes(n)),
+        Some(Mapping::Hole(_)) | None => {
+            let who = balloc::who(inode.sb());
+            with_room(inode, || allocator.check(n, who))
+        }
+    }
+}
