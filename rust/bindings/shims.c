@@ -492,9 +492,14 @@ bool stablefs_shim_mapping_mapped(const struct address_space *mapping)
 	return mapping_mapped(mapping);
 }
 
+/*
+ * Below the size of a PMD: otherwise khugepaged collapses pages of the file, and
+ * calls for readahead, which takes invalidate_lock, with folios locked; truncation
+ * holds that lock and waits for those folios.
+ */
 void stablefs_shim_mapping_set_large_folios(struct address_space *mapping)
 {
-	mapping_set_large_folios(mapping);
+	mapping_set_folio_order_range(mapping, 0, PMD_ORDER - 1);
 }
 
 bool stablefs_shim_mapping_stable_writes(const struct address_space *mapping)

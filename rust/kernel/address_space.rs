@@ -146,7 +146,9 @@ impl<T: FileSystemType> Ops<T> {
         unsafe { (*inode).i_data.a_ops = self.0 };
     }
 
-    /// Gives them to a regular file, whose folios may be larger than a page.
+    /// Gives them to a regular file, whose folios may be larger than a page, but not as large as a PMD:
+    /// `collapse_file()`, of khugepaged, takes `invalidate_lock` with folios locked, the reverse of all
+    /// others, and waits for ever for who cuts or punches the file meanwhile.
     ///
     /// # Safety
     ///
