@@ -250,7 +250,7 @@ fn errors_met(env: &Env) -> Result<()> {
         ensure!(fs::read(mounted.dir().join("broken")).is_err());
         Ok(mounted)
     };
-    let says = |name| volume::says(env.dev()?, name).with_context(|| format!("{name}"));
+    let says = |name| volume::says(env.dev()?, name).context(name);
 
     let mounted = meet("errors=continue")?;
     let mut state = says("Filesystem state")?;

@@ -98,7 +98,10 @@ pub(super) fn attribute_name(number: u32) -> String {
 
 /// The value that step `version` gives to attribute `number` of file `id`.
 pub(super) fn attribute(id: u32, number: u32, version: u32) -> Vec<u8> {
-    let mut bytes = Bytes::new(u64::from(id) << 32 | u64::from(version), u64::from(number));
+    let mut bytes = Bytes::new(
+        (u64::from(id) << 32) | u64::from(version),
+        u64::from(number),
+    );
     let len = 1 + bytes.below(ATTRIBUTE);
     bytes.take(len as usize)
 }
