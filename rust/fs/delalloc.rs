@@ -39,9 +39,9 @@ pub(super) fn reserve(inode: &Inode, lblks: LblkRange, is_locked: bool) -> Resul
     let (allocator, who) = (sb.volume().allocator(), balloc::who(sb));
     let some = || promise::some(lblks.len(), |n| allocator.reserve(n, who));
     let room = if is_locked {
-        balloc::with_room(sb, some)?
+        promise::with_room_locked(sb, some)?
     } else {
-        promise::with_room(inode, some)?
+        promise::with_room(inode, promise::PAUSES, some)?
     };
     let end = lblks.start.checked_add(room).ok_or(EINVAL);
     let reserved = end.and_then(|end| map::reserve(inode, LblkRange { end, ..lblks }));

@@ -206,9 +206,9 @@ fn promise(inode: &Inode, n: Blocks, flags: Flags) -> Result<Blocks> {
     if flags.contains(Flags::NOWAIT) {
         some().map_err(|_| EAGAIN)
     } else if flags.contains(Flags::FAULT) {
-        balloc::with_room(inode.sb(), some)
+        promise::with_room_locked(inode.sb(), some)
     } else {
-        promise::with_room(inode, some)
+        promise::with_room(inode, promise::PAUSES, some)
     }
 }
 

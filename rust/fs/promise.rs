@@ -32,10 +32,20 @@ use crate::{
         Lblk, //
     },
 };
-use ::kernel::prelude::*;
+use ::kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+};
 
 /// How often room is looked for that others may take as well.
 const ATTEMPTS: u32 = 8;
+/// How long who mounts or freezes the volume is waited for at a time, and how often by a system call; a fault,
+/// for which who freezes the volume waits, does not, and is tried again.
+const PAUSE: Delta = Delta::from_millis(20);
+pub(super) const PAUSES: u32 = 500;
 
 /// Promises that some of `n` unwritten blocks in a row, from the first on, can become data when they are dirty.
 ///
@@ -134,7 +144,7 @@ pub(super) fn evict(inode: &Inode) {
 }
 
 /// Has room be found, after a commit or after data have been written, those of `inode` first, if that
-/// helps.
+/// helps. Who mounts or freezes the volume keeps others from writing it back, and is waited for `pauses` times.
 ///
 /// # Errors
 ///
@@ -143,24 +153,56 @@ pub(super) fn evict(inode: &Inode) {
 /// # Context
 ///
 /// Sleeps, and locks folios. No handle is started, and no folio locked.
-pub(super) fn with_room<T>(inode: &Inode, try_it: impl Fn() -> Result<T, NoSpace>) -> Result<T> {
+pub(super) fn with_room<T>(
+    inode: &Inode,
+    mut pauses: u32,
+    try_it: impl Fn() -> Result<T, NoSpace>,
+) -> Result<T> {
     let sb = inode.sb();
     let mut is_written = false;
-    for _ in 0..ATTEMPTS {
+    let mut attempts = 0..ATTEMPTS;
+    loop {
         match try_it() {
             Ok(done) => return Ok(done),
-            Err(error) if error.commit_helps && balloc::make_room(sb) => (),
+            Err(error) if error.commit_helps && balloc::make_room(sb) => {}
             Err(error) if error.writing_helps && !is_written => {
                 is_written = true;
                 // What comes of it, those are told who ask for it.
                 let _ = inode.filemap_write_and_wait_range(ByteRange::ALL);
                 clean(inode);
             }
-            Err(error) if error.writing_helps && sb.try_sync_inodes_sb() => (),
+            Err(error) if error.writing_helps && sb.try_sync_inodes_sb() => {}
+            Err(error) if error.writing_helps && pauses > 0 => {
+                pauses = pauses.saturating_sub(1);
+                fsleep(PAUSE);
+                continue;
+            }
             Err(_) => return Err(ENOSPC),
         }
+        if attempts.next().is_none() {
+            return Err(ENOSPC);
+        }
     }
-    try_it().map_err(|NoSpace { .. }| ENOSPC)
+}
+
+/// As [`with_room`], with a folio locked, so that nobody can wait for what is written back.
+///
+/// # Errors
+///
+/// `EAGAIN` if that would help: a fault is tried again then, from [`before_store`] on. `ENOSPC`.
+///
+/// # Context
+///
+/// Sleeps. No handle is started.
+pub(super) fn with_room_locked<T>(
+    sb: &SuperBlock,
+    try_it: impl Fn() -> Result<T, NoSpace>,
+) -> Result<T> {
+    let tried = match try_it() {
+        Err(error) if error.commit_helps && balloc::make_room(sb) => try_it(),
+        tried => tried,
+    };
+    tried.map_err(|error| if error.writing_helps { EAGAIN } else { ENOSPC })
 }
 
 /// Has room be made by writing what is dirty, and by a commit, for one who has met `ENOSPC`. Whether trying
@@ -187,27 +229,28 @@ pub(super) fn before_store(inode: &Inode, range: ByteRange) {
         return;
     };
     while lblks.start < lblks.end {
-        let mapping = map::lookup_cached(inode, lblks.start).map(|seen| seen.mapping);
-        let known = mapping
-            .as_ref()
-            .map_or(lblks.end, |mapping| mapping.lblks().end);
+        // If the tree cannot be read, or there is no room, the store is told.
+        let Ok(seen) = map::lookup(inode, lblks.start) else {
+            return;
+        };
+        let known = seen.mapping.lblks().end;
         let n = Blocks(known.min(lblks.end).0.saturating_sub(lblks.start.0).into());
-        // If there is none, the store is told.
-        let _ = check_store(inode, mapping, n);
+        let _ = check_store(inode, &seen.mapping, n);
         lblks.start = known.max(Lblk(lblks.start.0.saturating_add(1)));
     }
 }
 
-fn check_store(inode: &Inode, mapping: Option<Mapping>, n: Blocks) -> Result {
+fn check_store(inode: &Inode, mapping: &Mapping, n: Blocks) -> Result {
     let sb = inode.sb();
     let allocator = sb.volume().allocator();
     match mapping {
-        Some(Mapping::Extent(extent)) if extent.state() == State::Written => Ok(()),
-        Some(Mapping::Reserved(_)) => Ok(()),
-        Some(Mapping::Extent(_)) => with_room(inode, || allocator.check_nodes(n)),
-        Some(Mapping::Hole(_)) | None => {
-            let who = balloc::who(inode.sb());
-            with_room(inode, || allocator.check(n, who))
+        Mapping::Extent(extent) if extent.state() == State::Unwritten => {
+            with_room(inode, 0, || allocator.check_nodes(n))
         }
+        Mapping::Hole(_) => {
+            let who = balloc::who(sb);
+            with_room(inode, 0, || allocator.check(n, who))
+        }
+        Mapping::Extent(_) | Mapping::Reserved(_) => Ok(()),
     }
 }

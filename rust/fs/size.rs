@@ -206,7 +206,7 @@ pub(super) fn make_unwritten(inode: &Inode, mut lblks: LblkRange) -> Result {
         lblks.start = match map::lookup(inode, lblks.start)?.mapping {
             Mapping::Extent(extent) if extent.state() == map::State::Written => {
                 let allocator = inode.sb().volume().allocator();
-                promise::with_room(inode, || allocator.check_nodes(Blocks(1)))?;
+                promise::with_room(inode, promise::PAUSES, || allocator.check_nodes(Blocks(1)))?;
                 let step = || {
                     let transaction = Transaction::start(inode.sb(), Steps::of(inode).convert())?;
                     let done = extents::convert(&transaction, inode, lblks, State::Unwritten)?;
