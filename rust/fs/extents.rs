@@ -327,6 +327,10 @@ pub(super) fn remove_all(inode: &Inode, lblks: LblkRange) -> Result {
 #[inline(never)]
 fn free(transaction: &Transaction<'_>, inode: &Inode, blocks: PblkRange) -> Result {
     if holds_metadata(inode) {
+        // Nobody may have looked at them before. Others' would be forgotten with what they hold.
+        if inode.sb().check_blocks(inode.ino(), blocks).is_err() {
+            return Ok(());
+        }
         for pblk in blocks.start.0..blocks.end.0 {
             transaction.revoke(Pblk(pblk))?;
         }
