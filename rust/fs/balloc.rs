@@ -34,7 +34,6 @@ use crate::{
         Bitmap,
         Geometry,
         Goal,
-        NoSpace,
         Request,
         Run,
         Search,
@@ -43,7 +42,7 @@ use crate::{
         WrongBit, //
     },
     kernel::{
-        capability, current,
+        capability, current, errno,
         jbd2::{
             Credits,
             Tid, //
@@ -105,26 +104,6 @@ pub(super) fn who(sb: &SuperBlock) -> Who {
     } else {
         Who::User
     }
-}
-
-/// Tries again after a commit, if that helps.
-///
-/// # Errors
-///
-/// `ENOSPC`.
-///
-/// # Context
-///
-/// Sleeps: where room is short, perhaps until a transaction is committed. No handle is started; a folio may be
-/// locked.
-pub(super) fn with_room<T>(sb: &SuperBlock, try_it: impl Fn() -> Result<T, NoSpace>) -> Result<T> {
-    let tried = match try_it() {
-        Err(NoSpace {
-            commit_helps: true, ..
-        }) if make_room(sb) => try_it(),
-        tried => tried,
-    };
-    tried.map_err(|NoSpace { .. }| ENOSPC)
 }
 
 /// Has blocks that were freed be free, by way of a commit, for one who has met `ENOSPC`. Whether trying
@@ -458,6 +437,8 @@ fn free_in(transaction: &Transaction<'_>, ino: Ino, blocks: PblkRange, freeing: 
     let geometry = Geometry::new(sb.volume()).ok_or(EROFS)?;
     let number = geometry.place(blocks.start).ok_or(EINVAL)?.group;
     let group = sb.volume().allocator().lock(number)?;
+    // What is undone is reserved again.
+    let may_leak = matches!(freeing, Freeing::Freed { .. });
     let free = || {
         let change = Change::new(transaction, geometry, ino, number)?;
         let mut edit = change.block_bitmap()?;
@@ -494,7 +475,10 @@ fn free_in(transaction: &Transaction<'_>, ino: Ino, blocks: PblkRange, freeing: 
             transaction::bug(sb, at, "blocks that were in use, and held")
         })
     };
-    group.unless_bad(free()).map(|_| ())
+    match group.unless_bad(free())? {
+        None if !may_leak => Err(errno::efscorrupted()),
+        _ => Ok(()),
+    }
 }
 
 fn len(blocks: PblkRange) -> Blocks {
