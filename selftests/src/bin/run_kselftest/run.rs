@@ -154,8 +154,8 @@ impl Run {
         dir: Option<&Scratch>,
         verdict: &mut Verdict,
     ) -> Result<()> {
-        let mut command = match rustix::process::geteuid().is_root() {
-            // What a test has mounted ends with it, even if it is killed.
+        let mut command = match self.log.is_some() {
+            // As root: what a test has mounted ends with it, even if it is killed.
             true => {
                 let mut unshare = Command::new("unshare");
                 unshare.args(["--mount", "--"]).arg(&entry.program);
