@@ -24,14 +24,14 @@ impl vm::Operations for VmOperations {
 
     fn page_mkwrite(fault: vm::WriteFault<'_, Stablefs>) -> vm::FaultResult {
         let fault = fault.sb_start_pagefault();
-        let checked = writing::check_data(fault.inode());
-        match checked.and_then(|()| fault.file_update_time()) {
-            Ok(()) => {
-                if let Some(range) = fault.range() {
-                    promise::before_store(fault.inode(), range);
-                }
-                page_mkwrite::<iomap::Operations>(fault.filemap_invalidate_lock_shared())
-            }
+        let checked = writing::check_data(fault.inode())
+            .and_then(|()| fault.file_update_time())
+            .and_then(|()| match fault.range() {
+                Some(range) => promise::before_store(fault.inode(), range),
+                None => Ok(()),
+            });
+        match checked {
+            Ok(()) => page_mkwrite::<iomap::Operations>(fault.filemap_invalidate_lock_shared()),
             Err(error) => vm::FaultResult::vmf_fs_error(error),
         }
     }

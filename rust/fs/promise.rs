@@ -148,7 +148,7 @@ pub(super) fn evict(inode: &Inode) {
 ///
 /// # Errors
 ///
-/// `ENOSPC`.
+/// `ENOSPC`; `EAGAIN` if that one would have to be waited for, and is not.
 ///
 /// # Context
 ///
@@ -159,6 +159,7 @@ pub(super) fn with_room<T>(
     try_it: impl Fn() -> Result<T, NoSpace>,
 ) -> Result<T> {
     let sb = inode.sb();
+    let busy = if pauses == 0 { EAGAIN } else { ENOSPC };
     let mut is_written = false;
     let mut attempts = 0..ATTEMPTS;
     loop {
@@ -172,8 +173,8 @@ pub(super) fn with_room<T>(
                 clean(inode);
             }
             Err(error) if error.writing_helps && sb.try_sync_inodes_sb() => {}
-            Err(error) if error.writing_helps && pauses > 0 => {
-                pauses = pauses.saturating_sub(1);
+            Err(error) if error.writing_helps => {
+                pauses = pauses.checked_sub(1).ok_or(busy)?;
                 fsleep(PAUSE);
                 continue;
             }
@@ -220,24 +221,24 @@ pub(super) fn make_room(sb: &SuperBlock) -> bool {
 /// Sees to it that a store to the pages of `range` finds room, if there can be some: with the folio locked, it
 /// cannot wait for writeback.
 ///
+/// # Errors
+///
+/// `ENOSPC`, if there is none whatever is written back; `EAGAIN`, to be tried again; what reading the tree says.
+///
 /// # Context
 ///
 /// As [`with_room`].
-pub(super) fn before_store(inode: &Inode, range: ByteRange) {
+pub(super) fn before_store(inode: &Inode, range: ByteRange) -> Result {
     let end = range.end().min(inode.i_size_read());
-    let Ok(mut lblks) = blocks::around(inode, range.pos(), end) else {
-        return;
-    };
+    let mut lblks = blocks::around(inode, range.pos(), end)?;
     while lblks.start < lblks.end {
-        // If the tree cannot be read, or there is no room, the store is told.
-        let Ok(seen) = map::lookup(inode, lblks.start) else {
-            return;
-        };
+        let seen = map::lookup(inode, lblks.start)?;
         let known = seen.mapping.lblks().end;
         let n = Blocks(known.min(lblks.end).0.saturating_sub(lblks.start.0).into());
-        let _ = check_store(inode, &seen.mapping, n);
+        check_store(inode, &seen.mapping, n)?;
         lblks.start = known.max(Lblk(lblks.start.0.saturating_add(1)));
     }
+    Ok(())
 }
 
 fn check_store(inode: &Inode, mapping: &Mapping, n: Blocks) -> Result {
