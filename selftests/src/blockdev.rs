@@ -123,14 +123,14 @@ impl Drop for Dm {
     }
 }
 
-/// A device on which all that is written is lost once one says so: what a machine that stops leaves behind.
-pub struct Losing {
+/// A device that fails, or loses what is written, once one says so, and is well again once one says that.
+pub struct Faulty {
     dm: Dm,
     dev: PathBuf,
     sectors: u64,
 }
 
-impl Losing {
+impl Faulty {
     /// One that stands for the first `sectors` sectors of `dev`.
     ///
     /// # Errors
@@ -150,42 +150,12 @@ impl Losing {
         self.dm.path()
     }
 
-    /// From now on writes are lost, and said to have succeeded.
+    /// From now on writes are lost, and said to have succeeded: what a machine that stops leaves behind.
     ///
     /// # Errors
     /// dmsetup(8) fails.
-    pub fn lose(&self) -> Result<()> {
-        let (dev, sectors) = (self.dev.display(), self.sectors);
-        // Never up for a second, then down for as long as anybody will wait.
-        self.dm
-            .replace(&format!("0 {sectors} flakey {dev} 0 0 86400 1 drop_writes"))
-    }
-}
-
-/// A device that fails once one says so, and is well again once one says that.
-pub struct Failing {
-    dm: Dm,
-    dev: PathBuf,
-    sectors: u64,
-}
-
-impl Failing {
-    /// One that stands for the first `sectors` sectors of `dev`.
-    ///
-    /// # Errors
-    /// dmsetup(8) fails.
-    pub fn new(dev: &Path, sectors: u64) -> Result<Self> {
-        modprobe("dm-flakey");
-        Ok(Self {
-            dm: Dm::new(&up(dev, sectors))?,
-            dev: dev.to_owned(),
-            sectors,
-        })
-    }
-
-    /// Its node.
-    pub fn path(&self) -> &Path {
-        self.dm.path()
+    pub fn lose_writes(&self) -> Result<()> {
+        self.down("drop_writes")
     }
 
     /// From now on each write fails.
@@ -193,11 +163,14 @@ impl Failing {
     /// # Errors
     /// dmsetup(8) fails.
     pub fn fail_writes(&self) -> Result<()> {
+        self.down("error_writes")
+    }
+
+    fn down(&self, feature: &str) -> Result<()> {
         let (dev, sectors) = (self.dev.display(), self.sectors);
         // Never up for a second, then down for as long as anybody will wait.
-        self.dm.replace(&format!(
-            "0 {sectors} flakey {dev} 0 0 86400 1 error_writes"
-        ))
+        self.dm
+            .replace(&format!("0 {sectors} flakey {dev} 0 0 86400 1 {feature}"))
     }
 
     /// From now on everything fails.

@@ -125,12 +125,7 @@ impl File {
     /// The filesystem refuses it.
     pub fn open(&mut self, root: &Path) -> Result<()> {
         let path = root.join(&self.path);
-        let open = |flags: OFlags| {
-            let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-            openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)
-                .map(fs::File::from)
-                .with_context(|| format!("{}: open {flags:?}", path.display()))
-        };
+        let open = |flags| open_or_create(&path, flags);
         let file = open(OFlags::empty())?;
         if self.history.next() == 1 {
             file.set_len(self.base).context("ftruncate")?;
@@ -613,4 +608,12 @@ pub(super) fn aligned_copy(bytes: &[u8]) -> (Vec<u8>, usize) {
     let start = buffer.as_ptr().align_offset(MEMORY_ALIGN);
     buffer[start..start + bytes.len()].copy_from_slice(bytes);
     (buffer, start)
+}
+
+/// Opens a file to be read and written, which is made if there is none.
+pub(super) fn open_or_create(path: &Path, flags: OFlags) -> Result<fs::File> {
+    let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)
+        .map(fs::File::from)
+        .with_context(|| format!("{}: open {flags:?}", path.display()))
 }

@@ -12,11 +12,10 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
-use rustix::fs::{
-    fadvise, openat, statx, Advice, AtFlags, FallocateFlags, Mode, OFlags, StatxFlags, CWD,
-};
+use rustix::fs::{fadvise, statx, Advice, AtFlags, FallocateFlags, OFlags, StatxFlags};
 use rustix::io::{preadv2, pwritev2, Errno, ReadWriteFlags};
 
+use super::file::open_or_create;
 use super::history::History;
 use crate::filesystem::Fstyp;
 use crate::seed::Bytes;
@@ -140,12 +139,7 @@ impl InFlight {
 
     fn open(&self, root: &Path) -> Result<Open> {
         let path = root.join(&self.path);
-        let open = |flags: OFlags| {
-            let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-            openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)
-                .map(fs::File::from)
-                .with_context(|| format!("{}: open {flags:?}", path.display()))
-        };
+        let open = |flags| open_or_create(&path, flags);
         let file = open(OFlags::empty())?;
         let stat = statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).context("statx")?;
         Ok(Open {

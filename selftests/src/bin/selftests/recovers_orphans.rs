@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use rustix::fs::{open, statvfs, syncfs, Mode, OFlags};
-use stablefs_selftests::blockdev::Losing;
+use stablefs_selftests::blockdev::Faulty;
 use stablefs_selftests::command::succeed;
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
@@ -103,7 +103,7 @@ fn remount(mounted: &Mounted, options: &str) -> Result<()> {
 fn unclosed(env: &Env, options: &[&str]) -> Result<Free> {
     let dev = env.dev()?;
     volume::make(dev, options, LEN)?;
-    let losing = Losing::new(dev, SECTORS)?;
+    let losing = Faulty::new(dev, SECTORS)?;
     let mounted = Mounted::new(env.fstyp, losing.path(), "")?;
     let root = mounted.dir();
     for number in 0..FILES {
@@ -125,7 +125,7 @@ fn unclosed(env: &Env, options: &[&str]) -> Result<Free> {
     // One that is neither the first of the list nor the last is gone in time.
     drop(used.remove(FILES as usize));
     syncfs(File::open(root)?)?;
-    losing.lose()?;
+    losing.lose_writes()?;
     drop(used);
     mounted.unmount()?;
     let features = volume::says(dev, "Filesystem features")?;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
-use stablefs_selftests::blockdev::Losing;
+use stablefs_selftests::blockdev::Faulty;
 use stablefs_selftests::command::succeed;
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
@@ -72,7 +72,7 @@ enum Safe {
 fn unclosed(env: &Env, safe: Safe, orphan: bool) -> Result<()> {
     let dev = env.dev()?;
     volume::make(dev, &["-b", "4096"], LEN)?;
-    let losing = Losing::new(dev, SECTORS)?;
+    let losing = Faulty::new(dev, SECTORS)?;
     let mounted = Mounted::new(Fstyp::Ext4, losing.path(), "noinit_itable")?;
     let dir = mounted.dir().join("directory");
     fs::create_dir(&dir)?;
@@ -95,7 +95,7 @@ fn unclosed(env: &Env, safe: Safe, orphan: bool) -> Result<()> {
         Safe::Fsynced => top.sync_all()?,
         Safe::ShutDown => shutdown(&top, Log::Flushed).context("EXT4_IOC_SHUTDOWN")?,
     }
-    losing.lose()?;
+    losing.lose_writes()?;
     drop((top, open));
     mounted.unmount()?;
     needs_recovery(dev, true)

@@ -20,7 +20,7 @@ use rustix::fs::{
     Advice, Mode, XattrFlags,
 };
 use rustix::io::{pwrite, Errno};
-use stablefs_selftests::blockdev::Failing;
+use stablefs_selftests::blockdev::Faulty;
 use stablefs_selftests::child;
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
@@ -40,10 +40,10 @@ pub(crate) const PROGRAM: Program = Program {
     },
     cases: &[
         Case::new("as_no_write_succeeds", |env| {
-            failing(env, Failing::fail_writes, true)
+            failing(env, Faulty::fail_writes, true)
         }),
         Case::new("as_the_device_is_gone", |env| {
-            failing(env, Failing::fail, false)
+            failing(env, Faulty::fail, false)
         }),
     ],
 };
@@ -58,8 +58,8 @@ fn content(env: &Env, task: u64, number: u64) -> Vec<u8> {
     Bytes::new(env.seed, (task << 32) | number).take(20_000)
 }
 
-fn failing(env: &Env, fail: fn(&Failing) -> Result<()>, readable: bool) -> Result<()> {
-    let disk = Failing::new(env.dev()?, SECTORS)?;
+fn failing(env: &Env, fail: fn(&Faulty) -> Result<()>, readable: bool) -> Result<()> {
+    let disk = Faulty::new(env.dev()?, SECTORS)?;
     volume::make(disk.path(), &["-b", "4096"], LEN)?;
     let mounted = Mounted::new(env.fstyp, disk.path(), "")?;
     let root = mounted.dir();
