@@ -38,11 +38,7 @@ pub(super) fn reserve(inode: &Inode, lblks: LblkRange, is_locked: bool) -> Resul
     let sb = inode.sb();
     let (allocator, who) = (sb.volume().allocator(), balloc::who(sb));
     let some = || promise::some(lblks.len(), |n| allocator.reserve(n, who));
-    let room = if is_locked {
-        promise::with_room_locked(sb, some)?
-    } else {
-        promise::with_room(inode, promise::PAUSES, some)?
-    };
+    let room = promise::with_room_to_write(inode, is_locked, some)?;
     let end = lblks.start.checked_add(room).ok_or(EINVAL);
     let reserved = end.and_then(|end| map::reserve(inode, LblkRange { end, ..lblks }));
     let new = match &reserved {

@@ -205,10 +205,8 @@ fn promise(inode: &Inode, n: Blocks, flags: Flags) -> Result<Blocks> {
     };
     if flags.contains(Flags::NOWAIT) {
         some().map_err(|_| EAGAIN)
-    } else if flags.contains(Flags::FAULT) {
-        promise::with_room_locked(inode.sb(), some)
     } else {
-        promise::with_room(inode, promise::PAUSES, some)
+        promise::with_room_to_write(inode, flags.contains(Flags::FAULT), some)
     }
 }
 

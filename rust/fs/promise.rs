@@ -186,6 +186,27 @@ pub(super) fn with_room<T>(
     }
 }
 
+/// Has room be found for a write to the page cache; with `is_locked`, a folio is, for a store to a mapping.
+///
+/// # Errors
+///
+/// Those of [`with_room_locked`]; `ENOSPC`.
+///
+/// # Context
+///
+/// Sleeps. No handle is started.
+pub(super) fn with_room_to_write<T>(
+    inode: &Inode,
+    is_locked: bool,
+    try_it: impl Fn() -> Result<T, NoSpace>,
+) -> Result<T> {
+    if is_locked {
+        with_room_locked(inode.sb(), try_it)
+    } else {
+        with_room(inode, PAUSES, try_it)
+    }
+}
+
 /// As [`with_room`], with a folio locked, so that nobody can wait for what is written back.
 ///
 /// # Errors
@@ -195,10 +216,7 @@ pub(super) fn with_room<T>(
 /// # Context
 ///
 /// Sleeps. No handle is started.
-pub(super) fn with_room_locked<T>(
-    sb: &SuperBlock,
-    try_it: impl Fn() -> Result<T, NoSpace>,
-) -> Result<T> {
+fn with_room_locked<T>(sb: &SuperBlock, try_it: impl Fn() -> Result<T, NoSpace>) -> Result<T> {
     let tried = match try_it() {
         Err(error) if error.commit_helps && balloc::make_room(sb) => try_it(),
         tried => tried,
