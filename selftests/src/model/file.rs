@@ -18,6 +18,7 @@ use rustix::io::{pwritev2, Errno, ReadWriteFlags};
 
 use super::failing::Failing;
 use super::history::History;
+use crate::filesystem::Fstyp;
 use crate::mapping::SharedMapping;
 use crate::seed::Bytes;
 
@@ -49,6 +50,8 @@ pub struct File {
     random: Bytes,
     history: History,
     failing: Failing,
+    /// What is stored behind the end may become part of the file.
+    leaks_behind_the_end: bool,
     open: Option<Open>,
 }
 
@@ -115,8 +118,15 @@ impl File {
             random: Bytes::new(seed, 0xf11e),
             history: History::default(),
             failing: Failing::default(),
+            leaks_behind_the_end: false,
             open: None,
         }
+    }
+
+    /// From now on it is on a volume that `fstyp` has mounted: what that is known to do wrong is not asked of it.
+    pub fn hand_to(&mut self, fstyp: Fstyp) {
+        // A direct write behind the end leaves the rest of the last page as it is in the page cache.
+        self.leaks_behind_the_end = fstyp == Fstyp::Ext4;
     }
 
     /// Opens it below `root`, where the volume is mounted now.
@@ -396,6 +406,9 @@ impl File {
 
     /// What is stored behind the end of the file, in its last page, is never part of the file.
     fn store_behind_the_end(&mut self) -> Result<()> {
+        if self.leaks_behind_the_end {
+            return Ok(());
+        }
         let page = rustix::param::page_size() as u64;
         let pos = self.size();
         let left = pos.next_multiple_of(page) - pos;

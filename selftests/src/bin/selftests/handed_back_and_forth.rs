@@ -60,6 +60,7 @@ fn take_turn(fstyp: Fstyp, dev: &Path, tree: &mut Tree, file: &mut File) -> Resu
     let mounted =
         Mounted::new(fstyp, dev, "noinit_itable").or_else(|_| Mounted::new(fstyp, dev, ""))?;
     tree.hand_to(fstyp);
+    file.hand_to(fstyp);
     let done = file
         .open(mounted.dir())
         .and_then(|()| tree.open(mounted.dir()))
