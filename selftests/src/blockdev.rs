@@ -3,6 +3,7 @@
 //! Block devices that a case makes for itself, gone when dropped.
 
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::time::Duration;
@@ -99,15 +100,26 @@ impl Dm {
     /// # Errors
     /// dmsetup(8) fails.
     pub fn replace(&self, table: &str) -> Result<()> {
-        let name = self.name.as_str();
+        let held = self.hold()?;
+        let loaded = succeed(
+            dmsetup().args(["load", &self.name, "--table", table]),
+            LIMIT,
+        );
+        // In any case: whoever uses a suspended device waits for ever.
+        held.go_on()?;
+        loaded.map(drop)
+    }
+
+    /// From now on whatever is asked of it waits.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn hold(&self) -> Result<Held<'_>> {
         succeed(
-            dmsetup().args(["suspend", "--noflush", "--nolockfs", name]),
+            dmsetup().args(["suspend", "--noflush", "--nolockfs", &self.name]),
             LIMIT,
         )?;
-        let loaded = succeed(dmsetup().args(["load", name, "--table", table]), LIMIT);
-        // In any case: whoever uses a suspended device waits for ever.
-        succeed(dmsetup().args(["resume", name]), LIMIT)?;
-        loaded.map(drop)
+        Ok(Held { dm: self })
     }
 
     /// Its node.
@@ -120,6 +132,30 @@ impl Drop for Dm {
     fn drop(&mut self) {
         // Nothing to do about a failure: the next user of the device below is told that it is busy.
         let _ = run(dmsetup().args(["remove", "--retry", &self.name]), LIMIT);
+    }
+}
+
+/// A device-mapper device that is suspended, until this is dropped.
+pub struct Held<'a> {
+    dm: &'a Dm,
+}
+
+impl Held<'_> {
+    /// Has the device go on, with what waits first.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn go_on(self) -> Result<()> {
+        let dm = self.dm;
+        mem::forget(self);
+        succeed(dmsetup().args(["resume", &dm.name]), LIMIT).map(drop)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // Nothing to do about a failure: the runner sees what waits for ever.
+        let _ = run(dmsetup().args(["resume", &self.dm.name]), LIMIT);
     }
 }
 

@@ -26,6 +26,7 @@ pub mod module;
 pub mod mount_context;
 pub mod mounted;
 pub mod needs;
+pub mod pins;
 pub mod populate;
 pub mod program;
 pub mod rummage;

@@ -18,6 +18,7 @@ mod large_directories;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
+mod no_store_is_lost;
 mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
@@ -60,6 +61,7 @@ const PROGRAMS: &[&Program] = &[
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
     &reads_what_ext4_wrote::WRITTEN,
+    &no_store_is_lost::PROGRAM,
     &random_file_operations::PROGRAM,
     &io_uring_operations::PROGRAM,
     &random_tree_operations::PROGRAM,
