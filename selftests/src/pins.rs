@@ -6,7 +6,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
 
 const VMSTAT: &str = "/proc/vmstat";
 const REFRESH: &str = "/proc/sys/vm/stat_refresh";
@@ -24,19 +24,20 @@ pub fn held() -> Result<u64> {
     parse(&text).with_context(|| format!("{VMSTAT}: no pins"))
 }
 
-/// Waits until there are more than `before`.
+/// Waits until their number is as `wanted` says.
 ///
 /// # Errors
-/// There are none for a minute.
-pub fn wait_for_more_than(before: u64) -> Result<()> {
+/// It is not for a minute.
+pub fn wait(wanted: impl Fn(u64) -> bool) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
-    while held()? <= before {
-        if Instant::now() > deadline {
-            bail!("nobody pins a page");
+    loop {
+        let held = held()?;
+        if wanted(held) {
+            return Ok(());
         }
+        ensure!(Instant::now() < deadline, "{held} pins are held");
         thread::sleep(POLL);
     }
-    Ok(())
 }
 
 fn parse(vmstat: &str) -> Option<u64> {

@@ -3,7 +3,10 @@
 //! Memory that threads store to while the kernel reads it and writes to it: whole words, each loaded and stored at once,
 //! and never borrowed.
 
-#![expect(unsafe_code, reason = "mmap(2), and system calls on the memory behind it")]
+#![expect(
+    unsafe_code,
+    reason = "mmap(2), and system calls on the memory behind it"
+)]
 
 use std::ffi::c_void;
 use std::fs::File;

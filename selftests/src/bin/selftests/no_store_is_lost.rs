@@ -9,7 +9,6 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
@@ -17,17 +16,17 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use rustix::fs::{fadvise, fallocate, Advice, FallocateFlags, OFlags};
+use rustix::io::Errno;
 use stablefs_selftests::blockdev::{Dm, Held, Loop};
 use stablefs_selftests::devices::{kernel_name, Kind};
 use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::ioctl::{freeze, thaw};
-use stablefs_selftests::mapping::SharedMapping;
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::needs::{Missing, Needs, Volume};
 use stablefs_selftests::pins;
 use stablefs_selftests::program::{Case, Env, Program};
-use stablefs_selftests::scratch::Scratch;
 use stablefs_selftests::volume;
+use stablefs_selftests::words::{Words, WORD};
 
 pub(crate) const PROGRAM: Program = Program {
     name: "no_store_is_lost",
@@ -43,6 +42,9 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("block_written_1_kib", |env| pinned(env, 1024, write_block)),
         Case::new("page_punched", |env| pinned(env, 4096, punch)),
         Case::new("page_punched_1_kib", |env| pinned(env, 1024, punch)),
+        Case::new("another_page_punched", |env| {
+            pinned(env, 4096, punch_another)
+        }),
         Case::new("block_punched_1_kib", |env| pinned(env, 1024, punch_block)),
         Case::new("frozen", |env| pinned(env, 4096, frozen)),
         Case::new("frozen_1_kib", |env| pinned(env, 1024, frozen)),
@@ -89,12 +91,7 @@ impl Source {
             .custom_flags(OFlags::DIRECT.bits() as i32)
             .open(&path)?;
         // From now on the device is asked for nothing but the data.
-        let memory = Scratch::file(PAGE as u64)?;
-        let memory = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(memory.path())?;
-        SharedMapping::new(&memory, PAGE)?.read_from(0, PAGE, &file, 0)?;
+        Words::private(PAGE)?.read_from(0..PAGE, &file, 0)?;
         Ok(Self {
             file,
             _mounted: mounted,
@@ -109,7 +106,7 @@ struct Target<'a> {
     dev: &'a Path,
     root: File,
     file: File,
-    mapping: SharedMapping,
+    mapping: Words,
 }
 
 impl<'a> Target<'a> {
@@ -121,7 +118,7 @@ impl<'a> Target<'a> {
             .open(root.join(NAME))?;
         file.write_all_at(&vec![OLD; LEN], 0)?;
         file.sync_all()?;
-        let mapping = SharedMapping::new(&file, LEN)?;
+        let mapping = Words::of(&file, 0, LEN)?;
         let root = File::open(root)?;
         Ok(Self {
             dev,
@@ -131,8 +128,16 @@ impl<'a> Target<'a> {
         })
     }
 
-    fn page(&self) -> Result<Vec<u8>> {
-        self.mapping.load(POS, PAGE)
+    /// What the mapping shows.
+    fn bytes(&self) -> Vec<u8> {
+        let words = (0..LEN / WORD).map(|index| self.mapping.load(index));
+        words.flat_map(u64::to_ne_bytes).collect()
+    }
+
+    /// Whether it shows nothing but `byte` in the page.
+    fn shows(&self, byte: u8) -> Result<()> {
+        let bytes = self.bytes();
+        same(&bytes[POS..][..PAGE], &[byte; PAGE]).context("the mapping")
     }
 }
 
@@ -146,7 +151,9 @@ impl Drop for Target<'_> {
 /// A device that will store to the page, and has it pinned.
 struct Pin<'a, 'scope> {
     held: Held<'a>,
-    reader: ScopedJoinHandle<'scope, io::Result<usize>>,
+    /// Of the whole machine, without this one.
+    others: u64,
+    reader: ScopedJoinHandle<'scope, Result<(), Errno>>,
 }
 
 impl Pin<'_, '_> {
@@ -154,8 +161,9 @@ impl Pin<'_, '_> {
     fn stores(self) -> Result<()> {
         self.held.go_on()?;
         let read = self.reader.join().map_err(|_| anyhow!("panicked"))?;
-        ensure!(read? == PAGE, "a short read");
-        Ok(())
+        read.context("the read")?;
+        // A page that is found clean is unpinned by a worker, which says that it is dirty.
+        pins::wait(|held| held <= self.others)
     }
 }
 
@@ -178,70 +186,61 @@ fn pinned(
     let source = Source::new()?;
     let mounted = Mounted::new(env.fstyp, dev, "")?;
     let target = Target::new(dev, mounted.dir())?;
-    target.mapping.store(POS, &[STORED; PAGE])?;
+    (POS / WORD..(POS + PAGE) / WORD).for_each(|index| {
+        target
+            .mapping
+            .store(index, u64::from_ne_bytes([STORED; WORD]))
+    });
 
-    let before = pins::held()?;
+    let others = pins::held()?;
     let held = source.dm.hold()?;
     thread::scope(|scope| {
-        let read = || target.mapping.read_from(POS, PAGE, &source.file, 0);
+        let read = || target.mapping.read_from(POS..POS + PAGE, &source.file, 0);
         let pin = Pin {
             held,
+            others,
             reader: scope.spawn(read),
         };
-        pins::wait_for_more_than(before)?;
+        pins::wait(|held| held > others).context("the read does not begin")?;
         target.file.sync_all().context("fsync of a pinned page")?;
-        ensure!(
-            target.page()? == [STORED; PAGE],
-            "the read is over too early"
-        );
+        target.shows(STORED).context("the read is over too early")?;
         between(&target, pin)
     })?;
 
-    let page = target.page()?;
+    let bytes = target.bytes();
     target.file.sync_all().context("fsync")?;
     let path = mounted.dir().join(NAME);
     drop(target);
     let file = File::open(&path)?;
     fadvise(&file, 0, None, Advice::DontNeed)?;
-    holds(&file, &page).context("after the cache was dropped")?;
+    holds(&file, &bytes).context("after the cache was dropped")?;
     drop(file);
     mounted.unmount()?;
     env.fstyp.check(dev)?;
     let mounted = Mounted::new(env.fstyp, dev, "")?;
-    holds(&File::open(mounted.dir().join(NAME))?, &page).context("after a remount")?;
+    holds(&File::open(mounted.dir().join(NAME))?, &bytes).context("after a remount")?;
     mounted.unmount()
 }
 
-fn holds(file: &File, page: &[u8]) -> Result<()> {
-    let mut bytes = vec![0; LEN];
-    file.read_exact_at(&mut bytes, 0)?;
-    let found = &bytes[POS..][..PAGE];
-    if let Some(n) = page
-        .iter()
-        .zip(found)
-        .position(|(want, found)| want != found)
-    {
-        bail!(
-            "fsync has confirmed {:?}, and byte {n} of the page is {:?}",
-            char::from(page[n]),
-            char::from(found[n])
-        );
+/// What fsync has confirmed is there.
+fn holds(file: &File, bytes: &[u8]) -> Result<()> {
+    let mut found = vec![0; LEN];
+    file.read_exact_at(&mut found, 0)?;
+    same(&found, bytes)
+}
+
+fn same(found: &[u8], wanted: &[u8]) -> Result<()> {
+    let mut pairs = (0..).zip(found.iter().zip(wanted));
+    if let Some((n, (found, wanted))) = pairs.find(|(_, (found, wanted))| found != wanted) {
+        let [found, wanted] = [*found, *wanted].map(char::from);
+        bail!("byte {n:#x} is {found:?}, want {wanted:?}");
     }
-    let around = [&bytes[PAGE..POS], &bytes[POS + PAGE..]].concat();
-    ensure!(
-        around.iter().all(|&byte| byte == OLD),
-        "other pages changed"
-    );
     Ok(())
 }
 
 fn stored(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
     pin.stores()?;
-    ensure!(
-        target.page()? == [READ; PAGE],
-        "the mapping shows something else"
-    );
-    Ok(())
+    target.shows(READ)
 }
 
 /// Nothing else is done to the folio, so that whoever unpins it finds it clean, and says so.
@@ -267,6 +266,12 @@ fn punch(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
     pin.stores()
 }
 
+/// The folio, if it is large, cannot be split while it is pinned.
+fn punch_another(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+    punched(target, POS + 20 * PAGE, PAGE)?;
+    stored(target, pin)
+}
+
 /// The page stays, and one of its blocks is gone.
 fn punch_block(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
     punched(target, POS + 1024, 1024)?;
@@ -284,7 +289,7 @@ fn frozen(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
     let before = sectors_written(target.dev)?;
     stored(target, pin)?;
     thread::scope(|scope| {
-        // It waits for the thaw, or says that it has nothing to do.
+        // It waits for the thaw, or is refused.
         let fsync = scope.spawn(|| target.file.sync_data());
         thread::sleep(PAUSE);
         let written = sectors_written(target.dev)? - before;

@@ -47,8 +47,7 @@ fn direct_reads(env: &Env, block: u32) -> Result<()> {
     let data = Words::private(SOURCE)?;
     let mut random = Bytes::new(env.seed, 0x50);
     (0..SOURCE / WORD).for_each(|index| data.store(index, random.word()));
-    data.write_to(0..SOURCE, &source, 0)
-        .context("other disk")?;
+    data.write_to(0..SOURCE, &source, 0).context("other disk")?;
 
     let mut words = fresh(LEN);
     let file = trial.create(FILE, &words)?;
@@ -90,7 +89,8 @@ fn direct_reads(env: &Env, block: u32) -> Result<()> {
             for (own, from) in (0..).zip(last) {
                 let Some(from) = from else { continue };
                 let to = (own * THREADS + number) * CHUNK / WORD;
-                (0..CHUNK / WORD).for_each(|index| words[to + index] = data.load(from / WORD + index));
+                (0..CHUNK / WORD)
+                    .for_each(|index| words[to + index] = data.load(from / WORD + index));
             }
         }
         synced
