@@ -8,6 +8,7 @@
 //! the name of each.
 
 pub mod blockdev;
+pub mod cgroup;
 pub mod child;
 pub mod command;
 pub mod devices;

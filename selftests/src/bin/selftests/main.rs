@@ -27,6 +27,7 @@ mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
 mod stable_pages;
+mod stable_pages_mixed;
 mod stable_pages_pinned;
 mod stops_when_the_journal_does;
 mod suites;
@@ -77,6 +78,7 @@ const PROGRAMS: &[&Program] = &[
     &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
     &stable_pages::PROGRAM,
+    &stable_pages_mixed::PROGRAM,
     &stable_pages_pinned::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
