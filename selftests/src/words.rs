@@ -3,7 +3,10 @@
 //! Memory that threads store to while the kernel reads it and writes to it: whole words, each loaded and stored at once,
 //! and never borrowed.
 
-#![expect(unsafe_code, reason = "mmap(2), and system calls on the memory behind it")]
+#![expect(
+    unsafe_code,
+    reason = "mmap(2), and system calls on the memory behind it"
+)]
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -78,6 +81,11 @@ impl Words {
     /// Number of bytes.
     pub fn bytes(&self) -> usize {
         self.len
+    }
+
+    /// Address of the first byte, by which others get at it.
+    pub fn start(&self) -> u64 {
+        self.base.as_ptr().expose_provenance() as u64
     }
 
     /// Stores `value` as word number `index`.
