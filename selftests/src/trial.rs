@@ -6,9 +6,12 @@
 //!
 //! new → files created → raced → judged
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::fs::OFlags;
@@ -49,15 +52,26 @@ pub struct Trial<'a> {
     guard: Option<String>,
 }
 
-/// Calls that have to succeed, and how many did not.
-#[derive(Clone, Copy, Debug, Default)]
+/// Calls of one sort that have to succeed, and how many did not.
+#[derive(Clone, Copy, Debug)]
 pub struct Calls {
+    what: &'static str,
     done: u64,
     failed: u64,
     errno: Option<Errno>,
 }
 
 impl Calls {
+    /// None yet, of `what`.
+    pub fn of(what: &'static str) -> Self {
+        Self {
+            what,
+            done: 0,
+            failed: 0,
+            errno: None,
+        }
+    }
+
     /// One more, and what it came to.
     pub fn count<T>(&mut self, result: Result<T, Errno>) {
         self.done += 1;
@@ -67,12 +81,26 @@ impl Calls {
         }
     }
 
-    /// These and `other`.
+    /// These, and `other` of the same sort.
     pub fn and(self, other: Self) -> Self {
         Self {
+            what: self.what,
             done: self.done + other.done,
             failed: self.failed + other.failed,
             errno: self.errno.or(other.errno),
+        }
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what, done, failed, ..
+        } = self;
+        write!(f, "{what}: {failed} of {done} failed")?;
+        match self.errno {
+            Some(errno) => write!(f, ", {errno}"),
+            None => Ok(()),
         }
     }
 }
@@ -140,7 +168,47 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// open(2)'s.
     pub fn direct(&self, name: &str) -> Result<File> {
-        open_direct(&self.path(name)).with_context(|| name.to_owned())
+        open_direct(&self.path(name))
+    }
+
+    /// Has a thread for each of `racers` take step after step, which are calls of this sort (`what`), while this one
+    /// makes so many `rounds`, and as many times more as the run is longer.
+    ///
+    /// # Errors
+    /// A round's own; a failed step is only counted.
+    pub fn race<R: Send>(
+        &mut self,
+        what: &'static str,
+        racers: &mut [R],
+        step: impl Fn(&mut R) -> Result<(), Errno> + Sync,
+        rounds: u64,
+        mut round: impl FnMut(u64) -> Result<()>,
+    ) -> Result<Calls> {
+        let over = AtomicBool::new(false);
+        let steps = |racer: &mut R| {
+            let mut calls = Calls::of(what);
+            while !over.load(Ordering::Relaxed) {
+                calls.count(step(racer));
+            }
+            calls
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = racers
+                .iter_mut()
+                .map(|racer| scope.spawn(|| steps(racer)))
+                .collect();
+            let ended = Ended(&over);
+            for number in 0..rounds * self.env.longer {
+                round(number)?;
+                self.look()?;
+            }
+            drop(ended);
+            let mut calls = Calls::of(what);
+            for thread in threads {
+                calls = calls.and(thread.join().ok().context("a thread panicked")?);
+            }
+            Ok(calls)
+        })
     }
 
     /// Takes what the log says meanwhile, before the kernel overwrites it.
@@ -163,7 +231,7 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn judge(self, calls: Calls, files: &[Holds]) -> Result<()> {
+    pub fn judge(self, calls: &[Calls], files: &[Holds]) -> Result<()> {
         let names: Vec<&str> = files.iter().map(|file| file.name).collect();
         self.judge_by(calls, &names, |name, found| {
             let wanted = files.iter().find(|file| file.name == name);
@@ -177,17 +245,16 @@ impl<'a> Trial<'a> {
     /// All that is wrong.
     pub fn judge_by(
         mut self,
-        calls: Calls,
+        calls: &[Calls],
         names: &[&str],
         judge: impl Fn(&str, &[u64]) -> Result<()>,
     ) -> Result<()> {
         let mut wrong = Vec::new();
-        say(&format!(
-            "{}: {} of {} calls failed",
-            self.env.fstyp, calls.failed, calls.done
-        ));
-        if let Some(errno) = calls.errno {
-            wrong.push(format!("{}/{} calls: {errno}", calls.failed, calls.done));
+        for calls in calls {
+            match calls.errno {
+                Some(_) => wrong.push(calls.to_string()),
+                None => say(&calls.to_string()),
+            }
         }
         wrong.extend(self.settle(names, &judge).err().map(|e| format!("{e:#}")));
         self.look()?;
@@ -242,6 +309,15 @@ fn equal(found: &[u64], wanted: &[u64]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Ends a race when dropped, also by an error or a panic.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What one of several threads stores: words of its own, each time to another value.
@@ -300,35 +376,39 @@ pub fn fresh(len: usize) -> Vec<u64> {
     (0..len / WORD).map(|index| !(index as u64)).collect()
 }
 
-/// Disk number `number` of those without protection information, opened for direct I/O: data comes from there.
+/// A disk without protection information, but the one under test: data can come from there.
 ///
 /// # Errors
 /// There is none, which skips the case.
-pub fn another_disk(env: &Env) -> Result<File> {
+pub fn another_disk(env: &Env) -> Result<PathBuf> {
     let used = devices::kernel_name(env.dev()?)?;
     let disks = devices::listed()?;
-    let other = disks.iter().rev().find(|disk| {
+    let other = disks.into_iter().rev().find(|disk| {
         disk.kind == Kind::Plain && devices::kernel_name(&disk.path).is_ok_and(|name| name != used)
     });
-    match other {
-        Some(disk) => open_direct(&disk.path).with_context(|| disk.path.display().to_string()),
-        None => Err(Missing("no other plain device".to_owned()).into()),
-    }
+    let other = other.ok_or_else(|| Missing("no other plain device".to_owned()))?;
+    Ok(other.path)
 }
 
-fn open_direct(path: &Path) -> Result<File> {
-    Ok(OpenOptions::new()
+/// Opens `path` for direct I/O.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open_direct(path: &Path) -> Result<File> {
+    OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(OFlags::DIRECT.bits() as i32)
-        .open(path)?)
+        .open(path)
+        .with_context(|| path.display().to_string())
 }
 
 fn to_bytes(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-fn to_words(bytes: &[u8]) -> Vec<u64> {
+/// Bytes of a file as words.
+pub fn to_words(bytes: &[u8]) -> Vec<u64> {
     let chunks = bytes.chunks_exact(WORD);
     chunks
         .map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()))

@@ -83,6 +83,11 @@ impl Words {
         self.len
     }
 
+    /// Address of the first byte, by which others get at it.
+    pub fn start(&self) -> u64 {
+        self.base.as_ptr().expose_provenance() as u64
+    }
+
     /// Stores `value` as word number `index`.
     ///
     /// # Panics

@@ -205,7 +205,7 @@ type Floors = BTreeMap<usize, Vec<u64>>;
 /// What a thread has done.
 #[derive(Default)]
 struct Done {
-    calls: Calls,
+    calls: BTreeMap<&'static str, Calls>,
     /// The words of `whole`, of `torn`, and of the buffer that it stored.
     whole: Lasts,
     torn: Lasts,
@@ -214,8 +214,16 @@ struct Done {
 }
 
 impl Done {
+    fn count(&mut self, what: &'static str, result: Result<(), Errno>) {
+        let calls = self.calls.entry(what);
+        calls.or_insert(Calls::of(what)).count(result);
+    }
+
     fn and(mut self, other: Self) -> Self {
-        self.calls = self.calls.and(other.calls);
+        for (what, calls) in other.calls {
+            let mine = self.calls.entry(what).or_insert(Calls::of(what));
+            *mine = mine.and(calls);
+        }
         self.whole.extend(other.whole);
         self.torn.extend(other.torn);
         self.buffer.extend(other.buffer);
@@ -259,6 +267,7 @@ impl<'scope> Threads<'scope, '_> {
     /// One that does `step` for some rounds.
     fn counted(
         &mut self,
+        what: &'static str,
         mut step: impl FnMut(&mut Done) -> Result<(), Errno> + Send + 'scope,
     ) -> Result<()> {
         let (working, rounds) = (Working::new(self.working), self.rounds);
@@ -267,7 +276,24 @@ impl<'scope> Threads<'scope, '_> {
             let mut done = Done::default();
             for _ in 0..rounds {
                 let result = step(&mut done);
-                done.calls.count(result);
+                done.count(what, result);
+            }
+            done
+        })
+    }
+
+    /// One that does `step` as long as others are at work.
+    fn endless(
+        &mut self,
+        what: &'static str,
+        mut step: impl FnMut(&mut Done) -> Result<(), Errno> + Send + 'scope,
+    ) -> Result<()> {
+        let working = self.working;
+        self.start(move || {
+            let mut done = Done::default();
+            while working.load(Ordering::Relaxed) > 0 {
+                let result = step(&mut done);
+                done.count(what, result);
             }
             done
         })
@@ -286,7 +312,7 @@ impl<'scope> Threads<'scope, '_> {
             let mut share = share;
             let mut done = Done::default();
             for _ in 0..rounds {
-                done.calls.count(step(&mut share));
+                done.count("write", step(&mut share));
             }
             *of(&mut done) = share.last;
             done
@@ -308,7 +334,7 @@ impl<'scope> Threads<'scope, '_> {
             let mut done = Done::default();
             while working.load(Ordering::Relaxed) > 0 {
                 for _ in 0..AT_ONCE {
-                    done.calls.count(share.store_to(words));
+                    done.count("store", share.store_to(words));
                 }
                 thread::sleep(PAUSE);
             }
@@ -442,7 +468,7 @@ impl<'a> Shared<'a> {
         }
         for number in 0..TORN_READING {
             let mut random = self.random(1, number);
-            threads.counted(move |_| {
+            threads.endless("direct read, torn", move |_| {
                 let page = random.below((LEN / PAGE) as u64) as usize;
                 match self.read(&self.torn_words, page, &mut random) {
                     Err(Errno::FAULT) if page * PAGE > CUT => Ok(()),
@@ -465,7 +491,7 @@ impl<'a> Shared<'a> {
     fn direct<'scope>(&'scope self, threads: &mut Threads<'scope, '_>) -> Result<()> {
         for number in 0..READING {
             let mut random = self.random(2, number);
-            threads.counted(move |done| {
+            threads.endless("direct read", move |done| {
                 let page = random.below((LEN / PAGE / READING) as u64) as usize * READING + number;
                 let from = self.read(&self.whole_words, page, &mut random)?;
                 for index in 0..READ / WORD {
@@ -498,7 +524,7 @@ impl<'a> Shared<'a> {
         pages: Vec<usize>,
     ) -> Result<()> {
         let mut random = self.random(3, pages[0]);
-        threads.counted(move |done| {
+        threads.counted("direct write", move |done| {
             let page = pages[random.below(pages.len() as u64) as usize];
             let pos = page * PAGE;
             let floor = (pos / WORD..(pos + PAGE) / WORD).map(|index| words.load(index));
@@ -510,10 +536,10 @@ impl<'a> Shared<'a> {
     /// fsync, and what runs into everything else.
     fn troubled<'scope>(&'scope self, threads: &mut Threads<'scope, '_>) -> Result<()> {
         for file in [&self.whole, &self.whole, &self.torn, &self.cached] {
-            threads.counted(move |_| fsync(file))?;
+            threads.counted("fsync", move |_| fsync(file))?;
         }
         let mut filled = true;
-        threads.counted(move |_| {
+        threads.counted("punch, fallocate", move |_| {
             let (pos, len) = (PUNCHED.0 as u64, (PUNCHED.1 - PUNCHED.0) as u64);
             filled = !filled;
             match filled {
@@ -525,20 +551,20 @@ impl<'a> Shared<'a> {
             }
         })?;
         let mut random = self.random(4, 0);
-        threads.counted(move |_| {
+        threads.counted("fallocate", move |_| {
             const AT_ONCE: usize = 10_000;
             let pos = random.below((FILLED.1 - FILLED.0 - AT_ONCE) as u64);
             let (pos, none) = (FILLED.0 as u64 + pos, FallocateFlags::empty());
             fallocate(&self.torn, none, pos, AT_ONCE as u64)
         })?;
-        threads.counted(move |_| {
+        threads.counted("truncate", move |_| {
             self.tearing.cut.take(|| {
                 ftruncate(&self.torn, CUT as u64)?;
                 ftruncate(&self.torn, LEN as u64)
             })
         })?;
         let mut generation = 0;
-        threads.counted(move |_| {
+        threads.counted("rename", move |_| {
             let [whole, torn, other, new, kept] =
                 ["whole", "torn", "other", "new", "kept"].map(|name| self.root.join(name));
             for name in [whole, torn] {
@@ -569,7 +595,7 @@ impl<'a> Shared<'a> {
                 }
                 fsync(&file)
             };
-            done.calls.count(stream());
+            done.count("write a large file", stream());
             done
         })
     }
@@ -623,7 +649,8 @@ fn mixed(env: &Env, block: u32, memory: Option<u64>) -> Result<()> {
     let names = ["whole", "torn", "direct", "kept", "stream"];
     let names = &names[..names.len() - usize::from(memory.is_none())];
     let rounds = ROUNDS * env.longer;
-    trial.judge_by(judged.done.calls, names, |name, found| match name {
+    let calls: Vec<Calls> = judged.done.calls.values().copied().collect();
+    trial.judge_by(&calls, names, |name, found| match name {
         "whole" => all(found, LEN, |index, value| value == judged.whole(index)),
         "torn" => all(found, LEN, |index, value| judged.may_be_torn(index, value)),
         "direct" => all(found, LEN, |index, value| {
