@@ -30,7 +30,7 @@ use stablefs_selftests::devices::Kind;
 use stablefs_selftests::needs::{Needs, Volume};
 use stablefs_selftests::program::{say, Case, Env, Program};
 use stablefs_selftests::seed::Bytes;
-use stablefs_selftests::trial::{another_disk, Calls, Trial, SLOT};
+use stablefs_selftests::trial::{another_disk, open_direct, Calls, Trial, SLOT};
 use stablefs_selftests::words::{Words, WORD};
 
 pub(crate) const PROGRAM: Program = Program {
@@ -402,7 +402,7 @@ const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::K
 
 impl<'a> Shared<'a> {
     fn new(env: &'a Env, trial: &Trial<'_>) -> Result<Self> {
-        let source = another_disk(env)?;
+        let source = open_direct(&another_disk(env)?)?;
         let data = Words::private(SOURCE)?;
         (0..SOURCE / WORD).for_each(|index| data.store(index, SOURCE_TAG | index as u64));
         data.write_to(0..SOURCE, &source, 0)
