@@ -33,6 +33,7 @@ pub mod program;
 pub mod rummage;
 pub mod scratch;
 pub mod scsi;
+pub mod scsi_debug;
 pub mod seed;
 pub mod splat;
 pub mod superblock;

@@ -13,6 +13,7 @@ mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
 mod handed_back_and_forth;
+mod integrity_formats;
 mod io_uring_operations;
 mod large_directories;
 mod module_load_unload;
@@ -80,6 +81,7 @@ const PROGRAMS: &[&Program] = &[
     &stable_pages::PROGRAM,
     &stable_pages_mixed::PROGRAM,
     &stable_pages_pinned::PROGRAM,
+    &integrity_formats::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,

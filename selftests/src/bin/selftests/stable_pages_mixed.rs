@@ -41,12 +41,10 @@ pub(crate) const PROGRAM: Program = Program {
         only: Cow::Borrowed(&[]),
     },
     cases: &[
-        Case::new("blocks_of_4_kib", |env| mixed(env, 4096, None)),
-        Case::new("blocks_of_1_kib", |env| mixed(env, 1024, None)),
-        Case::new("short_of_memory", |env| mixed(env, 4096, Some(LITTLE))),
-        Case::new("short_of_memory_1_kib", |env| {
-            mixed(env, 1024, Some(LITTLE))
-        }),
+        Case::new("blocks_of_4_kib", |env| mixed(env, 4096, ROUNDS)),
+        Case::new("blocks_of_1_kib", |env| mixed(env, 1024, ROUNDS)),
+        Case::new("short_of_memory", |env| short_of_memory(env, 4096)),
+        Case::new("short_of_memory_1_kib", |env| short_of_memory(env, 1024)),
     ],
 };
 
@@ -579,7 +577,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Takes memory from all others.
-    fn short_of_memory<'scope>(&'scope self, threads: &mut Threads<'scope, '_>) -> Result<()> {
+    fn stream<'scope>(&'scope self, threads: &mut Threads<'scope, '_>) -> Result<()> {
         const AT_ONCE: usize = 64 << 10;
         let working = Working::new(&self.working);
         let path = self.root.join("stream");
@@ -605,7 +603,16 @@ fn errno(error: io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-fn mixed(env: &Env, block: u32, memory: Option<u64>) -> Result<()> {
+/// All of it, with so many rounds of each thread that counts them.
+pub(crate) fn mixed(env: &Env, block: u32, rounds: u64) -> Result<()> {
+    tried(env, block, rounds * env.longer, None)
+}
+
+fn short_of_memory(env: &Env, block: u32) -> Result<()> {
+    tried(env, block, ROUNDS * env.longer, Some(LITTLE))
+}
+
+fn tried(env: &Env, block: u32, rounds: u64, memory: Option<u64>) -> Result<()> {
     let mut trial = Trial::new(env, block)?;
     let mut shared = Shared::new(env, &trial)?;
     let limit = memory.map(Limited::new).transpose()?;
@@ -615,7 +622,7 @@ fn mixed(env: &Env, block: u32, memory: Option<u64>) -> Result<()> {
         let mut threads = Threads {
             scope,
             working: &shared.working,
-            rounds: ROUNDS * env.longer,
+            rounds,
             all: Vec::new(),
         };
         shared.stored(&mut threads)?;
@@ -623,7 +630,7 @@ fn mixed(env: &Env, block: u32, memory: Option<u64>) -> Result<()> {
         shared.direct(&mut threads)?;
         shared.troubled(&mut threads)?;
         if limit.is_some() {
-            shared.short_of_memory(&mut threads)?;
+            shared.stream(&mut threads)?;
         }
         drop(starting);
         while shared.working.load(Ordering::Relaxed) > 0 {
@@ -648,7 +655,6 @@ fn mixed(env: &Env, block: u32, memory: Option<u64>) -> Result<()> {
     let judged = Judged { done, tearing };
     let names = ["whole", "torn", "direct", "kept", "stream"];
     let names = &names[..names.len() - usize::from(memory.is_none())];
-    let rounds = ROUNDS * env.longer;
     let calls: Vec<Calls> = judged.done.calls.values().copied().collect();
     trial.judge_by(&calls, names, |name, found| match name {
         "whole" => all(found, LEN, |index, value| value == judged.whole(index)),
