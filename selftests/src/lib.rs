@@ -36,6 +36,7 @@ pub mod scsi;
 pub mod scsi_debug;
 pub mod seed;
 pub mod splat;
+pub mod storer;
 pub mod superblock;
 pub mod trial;
 pub mod uring;
