@@ -269,7 +269,7 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
 /// Sleeps. No handle is started; of who holds them, a folio may be locked.
 pub(super) fn allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
     let make_room = || match who {
-        Who::Holder => balloc::make_room(inode.sb()),
+        Who::Holder | Who::Essential => balloc::make_room(inode.sb()),
         _ => promise::make_room(inode.sb()),
     };
     match try_allocate(inode, lblks, who) {
