@@ -196,10 +196,20 @@ int stablefs_shim_finish_open_simple(struct file *file, int error)
 	return finish_open_simple(file, error);
 }
 
+int stablefs_shim_folio_lock_killable(struct folio *folio)
+{
+	return folio_lock_killable(folio);
+}
+
 /* Not that of an anonymous folio, and null once the folio is removed from its file. */
 struct address_space *stablefs_shim_folio_mapping_raw(const struct folio *folio)
 {
 	return READ_ONCE(folio->mapping);
+}
+
+ssize_t stablefs_shim_folio_mkwrite_check_truncate(const struct folio *folio, const struct inode *inode)
+{
+	return folio_mkwrite_check_truncate(folio, inode);
 }
 
 loff_t stablefs_shim_folio_pos(const struct folio *folio)
@@ -225,6 +235,11 @@ bool stablefs_shim_folio_test_large(const struct folio *folio)
 bool stablefs_shim_folio_test_uptodate(const struct folio *folio)
 {
 	return folio_test_uptodate(folio);
+}
+
+bool stablefs_shim_folio_test_writeback(const struct folio *folio)
+{
+	return folio_test_writeback(folio);
 }
 
 int stablefs_shim_folio_wait_locked_killable(struct folio *folio)
