@@ -263,6 +263,11 @@ void stablefs_shim_folio_lock(struct folio *folio)
 	folio_lock(folio);
 }
 
+int stablefs_shim_folio_lock_killable(struct folio *folio)
+{
+	return folio_lock_killable(folio);
+}
+
 /* Not that of an anonymous folio, and null once the folio is removed from its file. */
 struct address_space *stablefs_shim_folio_mapping_raw(const struct folio *folio)
 {
@@ -272,6 +277,11 @@ struct address_space *stablefs_shim_folio_mapping_raw(const struct folio *folio)
 bool stablefs_shim_folio_maybe_dma_pinned(struct folio *folio)
 {
 	return folio_maybe_dma_pinned(folio);
+}
+
+ssize_t stablefs_shim_folio_mkwrite_check_truncate(const struct folio *folio, const struct inode *inode)
+{
+	return folio_mkwrite_check_truncate(folio, inode);
 }
 
 loff_t stablefs_shim_folio_pos(const struct folio *folio)
@@ -297,6 +307,11 @@ bool stablefs_shim_folio_test_large(const struct folio *folio)
 bool stablefs_shim_folio_test_uptodate(const struct folio *folio)
 {
 	return folio_test_uptodate(folio);
+}
+
+bool stablefs_shim_folio_test_writeback(const struct folio *folio)
+{
+	return folio_test_writeback(folio);
 }
 
 int stablefs_shim_folio_wait_locked_killable(struct folio *folio)
