@@ -71,6 +71,11 @@ bool stablefs_shim_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
+void stablefs_shim_bio_get(struct bio *bio)
+{
+	bio_get(bio);
+}
+
 void stablefs_shim_brelse(struct buffer_head *bh)
 {
 	brelse(bh);

@@ -358,7 +358,7 @@ impl<U: WritebackOperations> Completions<U> {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(sb: &OnDevice) -> Result<Self> {
-        let queues = Queues::new(sb, c"stablefs-write", Self::complete)?;
+        let queues = Queues::new(sb, c"stablefs-write", Self::complete, ())?;
         Ok(Self(queues, PhantomData))
     }
 
