@@ -25,6 +25,8 @@ mod recovers_orphans;
 mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
+mod stable_pages;
+mod stable_pages_pinned;
 mod stops_when_the_journal_does;
 mod suites;
 mod survives_damaged_volumes;
@@ -72,6 +74,8 @@ const PROGRAMS: &[&Program] = &[
     &refuses_what_may_not_be_written::PROGRAM,
     &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
+    &stable_pages::PROGRAM,
+    &stable_pages_pinned::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
