@@ -82,16 +82,17 @@ impl Volume {
         maps: Registration<Maps>,
     ) -> Result<Self> {
         let superblock = settled.into_superblock();
+        let counters = Shown::new(sb, Counters::new()?)?;
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
-            verifier: Verifier::new(sb)?,
+            verifier: Verifier::new(sb, counters.mismatches())?,
             completions: Completions::new(sb)?,
             orphans: SetOnce::new(),
             is_open: Atomic::new(false),
             has_errors: Atomic::new(false),
             incidents: KBox::pin_init(new_spinlock!(None, "stablefs::incidents"), GFP_KERNEL)?,
             shortages: Atomic::new(0),
-            counters: Shown::new(sb, Counters::new())?,
+            counters,
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,

@@ -58,7 +58,7 @@ impl<U: WritebackOperations> Completions<U> {
     /// `ENOMEM`.
     pub(crate) fn new(sb: &OnDevice) -> Result<Self> {
         Ok(Self {
-            queues: Queues::new(sb, c"stablefs-write", Self::complete)?,
+            queues: Queues::new(sb, c"stablefs-write", Self::complete, ())?,
             copies: Copies::new(sb.has_stable_writes())?,
             _operations: PhantomData,
         })

@@ -8,6 +8,7 @@ mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
 mod dax_reads;
+mod direct_io_of_mappings;
 mod fails_whole_without_memory;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
@@ -25,6 +26,8 @@ mod recovers_orphans;
 mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
+mod stable_pages;
+mod stable_pages_pinned;
 mod stops_when_the_journal_does;
 mod suites;
 mod survives_damaged_volumes;
@@ -62,6 +65,7 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::WRITTEN,
     &random_file_operations::PROGRAM,
     &io_uring_operations::PROGRAM,
+    &direct_io_of_mappings::PROGRAM,
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
@@ -72,6 +76,8 @@ const PROGRAMS: &[&Program] = &[
     &refuses_what_may_not_be_written::PROGRAM,
     &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
+    &stable_pages::PROGRAM,
+    &stable_pages_pinned::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
