@@ -122,6 +122,9 @@ impl fs_context::FillSuper for Stablefs {
             refusal.errno()
         })?;
         sb.set_posix_acl(volume.options().acl());
+        if volume.options().audit {
+            sb.set_stable_writes();
+        }
         sb.set_xattr(&xattr::HANDLERS);
         sb.set_export_op();
         let params = params(&volume);

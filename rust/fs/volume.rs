@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        audit::Auditor,
         integrity::Verifier,
         iomap::writeback::Completions,
         shrinker::Registration,
@@ -57,6 +58,7 @@ pub(crate) struct Volume {
     dax: Dax,
     verifier: Option<Verifier>,
     completions: Completions<iomap::Operations>,
+    auditor: Option<Auditor>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
     shared_xattrs: Pin<KBox<Mutex<()>>>,
     is_open: Atomic<bool>,
@@ -79,10 +81,12 @@ impl Volume {
         maps: Registration<Maps>,
     ) -> Result<Self> {
         let superblock = settled.into_superblock();
+        let auditor = || Auditor::new(superblock.block_size().bytes());
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb)?,
             completions: Completions::new(sb)?,
+            auditor: options.audit.then(auditor).transpose()?,
             orphans: SetOnce::new(),
             is_open: Atomic::new(false),
             has_errors: Atomic::new(false),
@@ -109,6 +113,11 @@ impl Volume {
     /// What is done once data have been written.
     pub(super) fn completions(&self) -> &Completions<iomap::Operations> {
         &self.completions
+    }
+
+    /// What looks at data again after they were written, with the mount option for that.
+    pub(super) fn auditor(&self) -> Option<&Auditor> {
+        self.auditor.as_ref()
     }
 
     /// Blocks that hold the format's own structures.

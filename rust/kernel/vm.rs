@@ -7,6 +7,7 @@
 //!
 //! C header: [include/linux/mm.h](srctree/include/linux/mm.h)
 
+mod sharers;
 mod write_fault;
 
 pub(crate) use self::write_fault::{

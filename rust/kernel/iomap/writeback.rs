@@ -16,13 +16,13 @@ use super::{
     to_raw_for_write,
     Flags,
     Kind,
-    Operations,
     WriteMapping, //
 };
 use crate::{
     bindings,
     kernel::{
         address_space::Writeback,
+        audit,
         inode::Inode,
         ret,
         sched_mm::NofsScope,
@@ -46,7 +46,7 @@ use core::{
 };
 
 /// Operations on what is being written back, as C's `struct iomap_writeback_ops`.
-pub(crate) trait WritebackOperations: Operations {
+pub(crate) trait WritebackOperations: audit::Operations {
     /// Where what has been written waits for [`end_io`](Self::end_io).
     fn completions(sb: &SuperBlock<Self::FileSystem>) -> &Completions<Self>;
 
@@ -312,7 +312,10 @@ impl<U: WritebackOperations> WritebackTable<U> {
         let flags = u32::from(unsafe { (*raw).io_flags });
         // To drop folios after writing them (DONTCACHE) wants a task, too.
         let wants_task = bindings::IOMAP_IOEND_UNWRITTEN | bindings::IOMAP_IOEND_DONTCACHE;
-        if flags & wants_task != 0 || U::needs_end_io(&ioend) {
+        // SAFETY: As above; the bio is complete, and its folios are under writeback.
+        let is_sealed =
+            unsafe { audit::seal::<U>(ioend.inode, ioend.pos, &raw const (*raw).io_bio) };
+        if is_sealed || flags & wants_task != 0 || U::needs_end_io(&ioend) {
             let completions = &raw const *U::completions(ioend.inode.sb());
             // SAFETY: As above. It is for `Completions::end_io`, and lives as long as the volume has
             // inodes.
@@ -391,6 +394,8 @@ impl<U: WritebackOperations> Completions<U> {
         // SAFETY: By the contract of this function.
         for ioend in unsafe { ioend::take(work) } {
             let ioend = ioend.as_ptr();
+            // SAFETY: Ours alone; its folios are under writeback, which keeps the inode.
+            unsafe { Self::audit(ioend) };
             // C joins those of one file only if these are equal. SAFETY: Ours alone.
             unsafe { (*ioend).io_private = (*ioend).io_inode.cast() };
             // SAFETY: As above; it is in no list.
@@ -411,6 +416,16 @@ impl<U: WritebackOperations> Completions<U> {
             // SAFETY: No lock is held here.
             unsafe { bindings::cond_resched() };
         }
+    }
+
+    /// # Safety
+    ///
+    /// `raw` has to be an ioend that was taken from the queue, and not ended.
+    unsafe fn audit(raw: *mut bindings::iomap_ioend) {
+        // SAFETY: By the contract of this function, as long as its folios are under writeback.
+        let ioend = unsafe { Ioend::<U::FileSystem>::from_raw(raw) };
+        // SAFETY: As above.
+        unsafe { audit::compare::<U>(ioend.inode, ioend.pos, &raw const (*raw).io_bio) };
     }
 
     /// # Safety
