@@ -3,6 +3,7 @@
 //! What is kept for a mounted volume.
 
 use super::{
+    counters::Counters,
     dax::Dax,
     groups::{
         Allocator,
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     kernel::{
         audit::Auditor,
+        debugfs::Shown,
         integrity::Verifier,
         iomap::writeback::Completions,
         shrinker::Registration,
@@ -65,6 +67,7 @@ pub(crate) struct Volume {
     has_errors: Atomic<bool>,
     incidents: Pin<KBox<SpinLock<Option<Incidents>>>>,
     shortages: Atomic<u32>,
+    counters: Shown<Counters>,
 }
 
 impl Volume {
@@ -92,6 +95,7 @@ impl Volume {
             has_errors: Atomic::new(false),
             incidents: KBox::pin_init(new_spinlock!(None, "stablefs::incidents"), GFP_KERNEL)?,
             shortages: Atomic::new(0),
+            counters: Shown::new(sb, Counters::new())?,
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
@@ -208,6 +212,11 @@ impl Volume {
     /// Blocks are lacking that this task wanted to take.
     pub(super) fn count_shortage(&self) {
         self.shortages.fetch_add(1, Relaxed);
+    }
+
+    /// What is counted.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The mount options in force.

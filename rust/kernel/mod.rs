@@ -14,6 +14,7 @@ pub(crate) mod capability;
 pub(crate) mod crc32c;
 pub(crate) mod current;
 pub(crate) mod dax;
+pub(crate) mod debugfs;
 mod deferred;
 pub(crate) mod dentry;
 pub(crate) mod dir;

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What it took to keep the promise of stable pages, of one mount, as it is read in debugfs.
+
+use crate::kernel::debugfs::{
+    File,
+    Numbers, //
+};
+use ::kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// Numbers of what has happened since the volume was mounted.
+pub(super) struct Counters {
+    waits: Atomic<u64>,
+    waited_ns: Atomic<u64>,
+    copied_pinned: Atomic<u64>,
+    copied_referenced: Atomic<u64>,
+    guard_errors_read: Atomic<u64>,
+    guard_errors_written: Atomic<u64>,
+    read_again: Atomic<u64>,
+}
+
+impl Numbers for Counters {
+    const FILES: &'static [File<Self>] = &[
+        File {
+            name: c"page_mkwrite_waits",
+            number: |counters| &counters.waits,
+        },
+        File {
+            name: c"page_mkwrite_waited_ns",
+            number: |counters| &counters.waited_ns,
+        },
+        File {
+            name: c"folios_copied_pinned",
+            number: |counters| &counters.copied_pinned,
+        },
+        File {
+            name: c"folios_copied_referenced",
+            number: |counters| &counters.copied_referenced,
+        },
+        File {
+            name: c"guard_errors_read",
+            number: |counters| &counters.guard_errors_read,
+        },
+        File {
+            name: c"guard_errors_written",
+            number: |counters| &counters.guard_errors_written,
+        },
+        File {
+            name: c"reads_again",
+            number: |counters| &counters.read_again,
+        },
+    ];
+}
+
+impl Counters {
+    /// Nothing has happened.
+    pub(super) fn new() -> Self {
+        Self {
+            waits: Atomic::new(0),
+            waited_ns: Atomic::new(0),
+            copied_pinned: Atomic::new(0),
+            copied_referenced: Atomic::new(0),
+            guard_errors_read: Atomic::new(0),
+            guard_errors_written: Atomic::new(0),
+            read_again: Atomic::new(0),
+        }
+    }
+
+    #[allow(dead_code)]
+    /// A store to a mapping has waited for writeback, for so many nanoseconds.
+    pub(super) fn waited(&self, ns: u64) {
+        add(&self.waits, 1);
+        add(&self.waited_ns, ns);
+    }
+
+    #[allow(dead_code)]
+    /// A folio was written from a copy, as it was pinned.
+    pub(super) fn copied_pinned(&self) {
+        add(&self.copied_pinned, 1);
+    }
+
+    #[allow(dead_code)]
+    /// A folio was written from a copy, as it had references that nothing explains, and no pin.
+    pub(super) fn copied_referenced(&self) {
+        add(&self.copied_referenced, 1);
+    }
+
+    /// Data that were read do not match their protection information, and a reader was told.
+    pub(super) fn guard_error_read(&self) {
+        add(&self.guard_errors_read, 1);
+    }
+
+    /// A write was rejected, as the data did not match their protection information.
+    pub(super) fn guard_error_written(&self) {
+        add(&self.guard_errors_written, 1);
+    }
+
+    /// A direct read was done again, as what was read first did not match.
+    pub(super) fn read_again(&self) {
+        add(&self.read_again, 1);
+    }
+}
+
+fn add(number: &Atomic<u64>, n: u64) {
+    number.fetch_add(n, Relaxed);
+}
