@@ -12,6 +12,7 @@
 //! own where that matters; and DAX, where nothing is written.
 
 use super::{
+    blocks,
     iomap,
     Inode,
     SuperBlock, //
@@ -29,10 +30,15 @@ impl audit::Operations for iomap::Operations {
         sb.volume().auditor()
     }
 
-    fn changed(inode: &Inode, pos: u64, len: u64) {
+    fn audited(sb: &SuperBlock, blocks: u64) {
+        sb.volume().counters().audited(blocks);
+    }
+
+    fn changed(inode: &Inode, pos: u64, blocks: u64) {
+        inode.sb().volume().counters().audit_mismatches(blocks);
         let number = inode.ino().get();
-        let end = pos.saturating_add(len);
-        let sharers = inode.sharers(pos, len);
+        let len = blocks.saturating_mul(blocks::len(inode));
+        let (end, sharers) = (pos.saturating_add(len), inode.sharers(pos, len));
         log::err(
             inode.sb(),
             format_args!(
@@ -42,9 +48,10 @@ impl audit::Operations for iomap::Operations {
         );
     }
 
-    fn not_audited(inode: &Inode, pos: u64, len: u64) {
+    fn not_audited(inode: &Inode, pos: u64, blocks: u64) {
+        inode.sb().volume().counters().not_audited(blocks);
         let number = inode.ino().get();
-        let end = pos.saturating_add(len);
+        let end = pos.saturating_add(blocks.saturating_mul(blocks::len(inode)));
         log::warn(
             inode.sb(),
             format_args!(

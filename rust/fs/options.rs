@@ -91,6 +91,11 @@ impl Given {
         Ok(())
     }
 
+    /// Whether data shall be looked at again after they were written.
+    pub(super) fn audit(&self) -> bool {
+        self.audit
+    }
+
     /// Whether the journal shall be left alone.
     pub(super) fn noload(&self) -> bool {
         self.noload

@@ -34,21 +34,25 @@ pub(crate) trait Operations: iomap::Operations {
     /// What audits those of a volume, if anything does.
     fn auditor(sb: &SuperBlock<Self::FileSystem>) -> Option<&Auditor>;
 
-    /// `len` bytes from `pos` on were changed while the device wrote them. They are still under
-    /// writeback. `pos` and `len` are those of blocks: the file may end before.
+    /// So many blocks are compared now.
+    fn audited(sb: &SuperBlock<Self::FileSystem>, blocks: u64);
+
+    /// So many blocks of the file, from `pos` on, were changed while the device wrote them. They are
+    /// still under writeback. The file may end within the last one, or before it.
     ///
     /// # Context
     ///
     /// A worker. Sleeps; no lock is held, and allocations do not call into filesystems. Writeback
     /// waits for this.
-    fn changed(inode: &Inode<Self::FileSystem>, pos: u64, len: u64);
+    fn changed(inode: &Inode<Self::FileSystem>, pos: u64, blocks: u64);
 
-    /// `len` bytes from `pos` on are written without being audited, for want of memory.
+    /// So many blocks of the file, from `pos` on, are written without being audited, for want of
+    /// memory.
     ///
     /// # Context
     ///
-    /// Sleeps. Folios are locked and under writeback.
-    fn not_audited(inode: &Inode<Self::FileSystem>, pos: u64, len: u64);
+    /// Sleeps. A folio may be locked.
+    fn not_audited(inode: &Inode<Self::FileSystem>, pos: u64, blocks: u64);
 }
 
 /// The auditor of a volume.
@@ -103,15 +107,15 @@ impl Auditor {
     }
 
     /// Calls `changed` with the number of the first block and that behind the last one of what
-    /// differs now, and forgets the checksums. There are none, perhaps.
+    /// differs now, and forgets the checksums. Of how many blocks there were any.
     ///
     /// # Safety
     ///
     /// As for [`seal`](Self::seal).
-    unsafe fn compare(&self, bio: *const bindings::bio, mut changed: impl FnMut(u64, u64)) {
+    unsafe fn compare(&self, bio: *const bindings::bio, mut changed: impl FnMut(u64, u64)) -> u64 {
         let sealed = self.sealed.lock().remove_node(&bio.addr());
         let Some((_, checksums)) = sealed.map(RBTreeNode::to_key_value) else {
-            return;
+            return 0;
         };
         let mut checksums = checksums.iter();
         let mut number = 0u64;
@@ -134,6 +138,7 @@ impl Auditor {
         if let Some(block) = first {
             changed(block, number);
         }
+        number
     }
 }
 
@@ -160,7 +165,7 @@ pub(super) unsafe fn seal<U: Operations>(
     if sealed.is_err() {
         // SAFETY: As above.
         let len = unsafe { (*bio).bi_iter.bi_size };
-        U::not_audited(inode, pos, len.into());
+        U::not_audited(inode, pos, len.div_ceil(auditor.block_size.get()).into());
     }
     sealed.is_ok()
 }
@@ -183,14 +188,18 @@ pub(super) unsafe fn compare<U: Operations>(
     let Some(auditor) = U::auditor(inode.sb()) else {
         return;
     };
-    let bytes = |blocks: u64| blocks.saturating_mul(auditor.block_size.get().into());
     // SAFETY: By the contract of this function.
-    unsafe {
+    let blocks = unsafe {
         auditor.compare(bio, |first, end| {
-            let len = bytes(end.saturating_sub(first));
-            U::changed(inode, pos.saturating_add(bytes(first)), len);
+            let skipped = first.saturating_mul(auditor.block_size.get().into());
+            U::changed(
+                inode,
+                pos.saturating_add(skipped),
+                end.saturating_sub(first),
+            );
         })
     };
+    U::audited(inode.sb(), blocks);
 }
 
 /// Calls `each` with the checksum of each block of a bio: of all that it was made of, whether the
