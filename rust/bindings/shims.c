@@ -4,14 +4,17 @@
  * stands for, behind a prefix that Kbuild takes off for Rust.
  */
 
+#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
+#include <linux/crc32.h>
 #include <linux/cred.h>
 #include <linux/dax.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/fserror.h>
+#include <linux/highmem.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
@@ -96,6 +99,24 @@ void stablefs_shim_bio_get(struct bio *bio)
 void stablefs_shim_brelse(struct buffer_head *bh)
 {
 	brelse(bh);
+}
+
+/* The checksum of a part of a segment, which may have several pages. */
+u32 stablefs_shim_bvec_crc32c(u32 crc, const struct bio_vec *bvec, unsigned int offset,
+			      unsigned int len)
+{
+	offset += bvec->bv_offset;
+	while (len) {
+		unsigned int start = offset_in_page(offset);
+		unsigned int n = min_t(unsigned int, len, PAGE_SIZE - start);
+		const void *page = kmap_local_page(bvec->bv_page + offset / PAGE_SIZE);
+
+		crc = crc32c(crc, page + start, n);
+		kunmap_local(page);
+		offset += n;
+		len -= n;
+	}
+	return crc;
 }
 
 void stablefs_shim_cond_resched(void)
@@ -342,6 +363,37 @@ gid_t stablefs_shim_i_gid_read(const struct inode *inode)
 void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
 {
 	i_gid_write(inode, gid);
+}
+
+void stablefs_shim_i_mmap_lock_read(struct address_space *mapping)
+{
+	i_mmap_lock_read(mapping);
+}
+
+/*
+ * The mapping after that one, or the first, that is shared and has any of those
+ * pages of the file. vma_interval_tree_iter_next() is not exported.
+ */
+struct vm_area_struct *stablefs_shim_i_mmap_next_shared(struct address_space *mapping,
+							struct vm_area_struct *vma,
+							pgoff_t first, pgoff_t last)
+{
+	struct rb_node *node;
+
+	node = vma ? rb_next(&vma->shared.rb) : rb_first_cached(&mapping->i_mmap);
+	for (; node; node = rb_next(node)) {
+		vma = rb_entry(node, struct vm_area_struct, shared.rb);
+		if (vma->vm_pgoff > last)
+			break;
+		if (vma->vm_flags & VM_SHARED && vma_last_pgoff(vma) >= first)
+			return vma;
+	}
+	return NULL;
+}
+
+void stablefs_shim_i_mmap_unlock_read(struct address_space *mapping)
+{
+	i_mmap_unlock_read(mapping);
 }
 
 loff_t stablefs_shim_i_size_read(const struct inode *inode)
@@ -835,6 +887,27 @@ void stablefs_shim_wbc_start(struct writeback_control *wbc)
 }
 
 /* Whether who writes an inode waits for it alone: a sync of all waits once. */
+/*
+ * The process that a mapping belongs to, and its name, for who keeps the mapping;
+ * 0 for one that has gone.
+ */
+pid_t stablefs_shim_vma_owner(struct vm_area_struct *vma, char comm[TASK_COMM_LEN])
+{
+	pid_t pid = 0;
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+
+	rcu_read_lock();
+	owner = rcu_dereference(vma->vm_mm->owner);
+	if (owner) {
+		pid = task_tgid_nr(owner);
+		strscpy_pad(comm, owner->comm, TASK_COMM_LEN);
+	}
+	rcu_read_unlock();
+#endif
+	return pid;
+}
+
 bool stablefs_shim_wbc_waits_for_inode(const struct writeback_control *wbc)
 {
 	return wbc->sync_mode == WB_SYNC_ALL && !wbc->for_sync;

@@ -29,6 +29,9 @@ pub(super) struct Counters {
     guard_errors_read: Mismatches,
     guard_errors_written: Atomic<u64>,
     read_again: Atomic<u64>,
+    audited: Atomic<u64>,
+    audit_mismatches: Atomic<u64>,
+    not_audited: Atomic<u64>,
 }
 
 impl Numbers for Counters {
@@ -61,6 +64,18 @@ impl Numbers for Counters {
             name: c"reads_again",
             number: |counters| &counters.read_again,
         },
+        File {
+            name: c"blocks_audited",
+            number: |counters| &counters.audited,
+        },
+        File {
+            name: c"audit_mismatches",
+            number: |counters| &counters.audit_mismatches,
+        },
+        File {
+            name: c"blocks_not_audited",
+            number: |counters| &counters.not_audited,
+        },
     ];
 }
 
@@ -79,6 +94,9 @@ impl Counters {
             guard_errors_read: Arc::new(Atomic::new(0), GFP_KERNEL)?,
             guard_errors_written: Atomic::new(0),
             read_again: Atomic::new(0),
+            audited: Atomic::new(0),
+            audit_mismatches: Atomic::new(0),
+            not_audited: Atomic::new(0),
         })
     }
 
@@ -90,13 +108,11 @@ impl Counters {
     }
 
     /// A folio was written from a copy, as it was pinned.
-    #[allow(dead_code)]
     pub(super) fn copied_pinned(&self) {
         add(&self.copied_pinned, 1);
     }
 
     /// A folio was written from a copy, as it had references that nothing explains, and no pin.
-    #[allow(dead_code)]
     pub(super) fn copied_referenced(&self) {
         add(&self.copied_referenced, 1);
     }
@@ -121,6 +137,21 @@ impl Counters {
     /// A direct read was done again, as what was read first did not match.
     pub(super) fn read_again(&self) {
         add(&self.read_again, 1);
+    }
+
+    /// So many blocks were looked at again when the device had them.
+    pub(super) fn audited(&self, blocks: u64) {
+        add(&self.audited, blocks);
+    }
+
+    /// So many of them had changed.
+    pub(super) fn audit_mismatches(&self, blocks: u64) {
+        add(&self.audit_mismatches, blocks);
+    }
+
+    /// So many were to be looked at, and were not, for want of memory.
+    pub(super) fn not_audited(&self, blocks: u64) {
+        add(&self.not_audited, blocks);
     }
 }
 

@@ -40,6 +40,7 @@
 //! | [`promise`] | room for what it takes to make that data of the file |
 //! | [`fault`] | stores to mappings |
 //! | [`writeback`] | data on their way to the device |
+//! | [`audit`] | whether they change meanwhile |
 //! | [`fsync`] | and there |
 //! | [`size`] | files become longer or shorter |
 //! | [`fallocate`] | room, zeroes, holes |
@@ -64,6 +65,7 @@
 mod acl;
 mod aops;
 mod attr;
+mod audit;
 mod balloc;
 mod blocks;
 mod counters;

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        audit::Auditor,
         debugfs::Shown,
         integrity::Verifier,
         iomap::writeback::Completions,
@@ -59,6 +60,7 @@ pub(crate) struct Volume {
     dax: Dax,
     verifier: Option<Verifier>,
     completions: Completions<iomap::Operations>,
+    auditor: Option<Auditor>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
     shared_xattrs: Pin<KBox<Mutex<()>>>,
     is_open: Atomic<bool>,
@@ -83,10 +85,12 @@ impl Volume {
     ) -> Result<Self> {
         let superblock = settled.into_superblock();
         let counters = Shown::new(sb, Counters::new()?)?;
+        let auditor = || Auditor::new(superblock.block_size().bytes());
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
             verifier: Verifier::new(sb, counters.mismatches())?,
             completions: Completions::new(sb)?,
+            auditor: options.audit.then(auditor).transpose()?,
             orphans: SetOnce::new(),
             is_open: Atomic::new(false),
             has_errors: Atomic::new(false),
@@ -114,6 +118,11 @@ impl Volume {
     /// What is done once data have been written.
     pub(super) fn completions(&self) -> &Completions<iomap::Operations> {
         &self.completions
+    }
+
+    /// What looks at data again after they were written, with the mount option for that.
+    pub(super) fn auditor(&self) -> Option<&Auditor> {
+        self.auditor.as_ref()
     }
 
     /// Blocks that hold the format's own structures.

@@ -176,7 +176,15 @@ fn write<'a>(
     }
     let stable = match range.check_pins() {
         Pins::None(stable) => stable,
-        Pins::Maybe(held) => held.copy(),
+        Pins::Maybe(held) => {
+            let counters = inode.sb().volume().counters();
+            if held.get().is_pinned() {
+                counters.copied_pinned();
+            } else {
+                counters.copied_referenced();
+            }
+            held.copy()
+        }
     };
     let added = ioends.add(stable);
     if unwritten > Blocks(0) {

@@ -8,6 +8,7 @@
 //! path leaves out what comes before.
 
 pub(crate) mod address_space;
+pub(crate) mod audit;
 pub(crate) mod buffer;
 pub(crate) mod capability;
 pub(crate) mod crc32c;

@@ -258,6 +258,13 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         unsafe { set_posix_acl(self.as_ptr(), is_on) };
     }
 
+    /// Has folios under writeback be waited for, even if the device would not need it.
+    pub(crate) fn set_stable_writes(&mut self) {
+        // SAFETY: Valid, and not shared, by the type invariants. There are no inodes yet, which take
+        // it over when they come into being.
+        unsafe { (*self.as_ptr()).s_iflags |= bindings::SB_I_STABLE_WRITES };
+    }
+
     /// Sets what handles extended attributes.
     pub(crate) fn set_xattr(&mut self, handlers: &xattr::Handlers<T>) {
         // SAFETY: Valid, and not shared, by the type invariants; the list is static. Inodes, with

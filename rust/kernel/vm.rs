@@ -8,6 +8,7 @@
 //!
 //! C header: [include/linux/mm.h](srctree/include/linux/mm.h)
 
+mod sharers;
 mod write_fault;
 
 pub(crate) use self::write_fault::{

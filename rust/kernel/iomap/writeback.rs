@@ -50,6 +50,7 @@ use super::{
 use crate::{
     bindings,
     kernel::{
+        audit,
         inode::Inode,
         ret,
         super_block::SuperBlock,
@@ -69,7 +70,7 @@ use core::{
 };
 
 /// Operations on what is being written back, as C's `struct iomap_writeback_ops`.
-pub(crate) trait WritebackOperations: Operations {
+pub(crate) trait WritebackOperations: audit::Operations {
     /// Where what has been written waits for [`end_io`](Self::end_io).
     fn completions(sb: &SuperBlock<Self::FileSystem>) -> &Completions<Self>;
 

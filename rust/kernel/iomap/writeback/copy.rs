@@ -11,10 +11,14 @@
 use super::{
     completions::Completions,
     Added,
+    Ioend,
     MappedRange,
     WritebackOperations, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    kernel::audit, //
+};
 use ::kernel::{
     container_of,
     page::PAGE_SIZE,
@@ -238,8 +242,15 @@ impl<'a, U: WritebackOperations> Copy<'a, U> {
         unsafe {
             bindings::wbc_account_cgroup_owner((*this.wpc.as_ptr()).wbc, folio.as_ptr(), len)
         };
+        // SAFETY: As above; the inode stays, as its folio is under writeback.
+        let io = unsafe { Ioend::<U::FileSystem>::from_raw(ioend) };
+        // SAFETY: As above.
+        let bio = unsafe { &raw mut (*ioend).io_bio };
+        // Of the tags takes care who submits it: nobody can change these bytes any more.
+        // SAFETY: Complete; its pages are ours.
+        unsafe { audit::seal::<U>(io.inode, io.pos, bio) };
         // SAFETY: Complete, and not used any more.
-        unsafe { bindings::submit_bio(&raw mut (*ioend).io_bio) };
+        unsafe { bindings::submit_bio(bio) };
         Added(len)
     }
 }

@@ -4,6 +4,7 @@
 //! `selftests --walk DIR SEED` prints all that the comparing tests look at, of whatever is mounted there; `selftests
 //! --until-killed DEV SLATE` works on a volume until the machine is killed.
 
+mod audit_sees_no_change;
 mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
@@ -81,6 +82,7 @@ const PROGRAMS: &[&Program] = &[
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
+    &audit_sees_no_change::PROGRAM,
 ];
 
 /// What other processes of this program do, told by a test.
