@@ -3,8 +3,10 @@
 //! Block devices that a case makes for itself, gone when dropped.
 
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -86,7 +88,9 @@ impl Dm {
     /// dmsetup(8) fails.
     pub fn new(table: &str) -> Result<Self> {
         modprobe("dm-mod");
-        let name = format!("stablefs-selftest.{}", process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stablefs-selftest.{}.{number}", process::id());
         let path = Path::new("/dev/mapper").join(&name);
         succeed(dmsetup().args(["create", &name, "--table", table]), LIMIT)?;
         let made = Self { name, path };
@@ -99,15 +103,31 @@ impl Dm {
     /// # Errors
     /// dmsetup(8) fails.
     pub fn replace(&self, table: &str) -> Result<()> {
-        let name = self.name.as_str();
+        let held = self.hold()?;
+        let loaded = succeed(
+            dmsetup().args(["load", &self.name, "--table", table]),
+            LIMIT,
+        );
+        held.release()?;
+        loaded.map(drop)
+    }
+
+    /// Has what is asked of it from now on wait, until the value goes.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn hold(&self) -> Result<Held<'_>> {
+        // First, as whoever uses a suspended device waits for ever.
+        let held = Held(self);
         succeed(
-            dmsetup().args(["suspend", "--noflush", "--nolockfs", name]),
+            dmsetup().args(["suspend", "--noflush", "--nolockfs", &self.name]),
             LIMIT,
         )?;
-        let loaded = succeed(dmsetup().args(["load", name, "--table", table]), LIMIT);
-        // In any case: whoever uses a suspended device waits for ever.
-        succeed(dmsetup().args(["resume", name]), LIMIT)?;
-        loaded.map(drop)
+        Ok(held)
+    }
+
+    fn resume(&self) -> Result<()> {
+        succeed(dmsetup().args(["resume", &self.name]), LIMIT).map(drop)
     }
 
     /// Its node.
@@ -120,6 +140,29 @@ impl Drop for Dm {
     fn drop(&mut self) {
         // Nothing to do about a failure: the next user of the device below is told that it is busy.
         let _ = run(dmsetup().args(["remove", "--retry", &self.name]), LIMIT);
+    }
+}
+
+/// A device that does nothing, for as long as there is this.
+#[must_use = "it goes on when this is dropped"]
+pub struct Held<'a>(&'a Dm);
+
+impl Held<'_> {
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// dmsetup(8) fails.
+    pub fn release(self) -> Result<()> {
+        self.0.resume()?;
+        mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // Nothing to do about a failure: who waits for the device is seen to hang.
+        let _ = self.0.resume();
     }
 }
 
