@@ -7,6 +7,7 @@
 //! volume and judges the kernel log. All tests are linked into one program, bin `selftests`, that is installed under
 //! the name of each.
 
+pub mod aio;
 pub mod blockdev;
 pub mod child;
 pub mod command;
@@ -34,6 +35,7 @@ pub mod scsi;
 pub mod seed;
 pub mod splat;
 pub mod superblock;
+pub mod tracee;
 pub mod trial;
 pub mod uring;
 pub mod volume;

@@ -28,6 +28,7 @@ mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
 mod stable_pages;
+mod stable_pages_held;
 mod stable_pages_pinned;
 mod stops_when_the_journal_does;
 mod suites;
@@ -79,6 +80,7 @@ const PROGRAMS: &[&Program] = &[
     &survives_power_cuts::PROGRAM,
     &stable_pages::PROGRAM,
     &stable_pages_pinned::PROGRAM,
+    &stable_pages_held::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
@@ -89,6 +91,7 @@ const PROGRAMS: &[&Program] = &[
 const WORKS: &[(&str, Prepare)] = &[
     (random_file_operations::WORK, random_file_operations::work),
     (random_tree_operations::WORK, random_tree_operations::work),
+    (stable_pages_pinned::WORK, stable_pages_pinned::work),
 ];
 
 fn main() -> ExitCode {
