@@ -9,6 +9,7 @@
 
 pub mod aio;
 pub mod blockdev;
+pub mod cgroup;
 pub mod child;
 pub mod command;
 pub mod devices;
@@ -27,11 +28,13 @@ pub mod module;
 pub mod mount_context;
 pub mod mounted;
 pub mod needs;
+pub mod pins;
 pub mod populate;
 pub mod program;
 pub mod rummage;
 pub mod scratch;
 pub mod scsi;
+pub mod scsi_debug;
 pub mod seed;
 pub mod splat;
 pub mod superblock;

@@ -240,7 +240,24 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn judge(mut self, calls: &[Calls], files: &[Holds]) -> Result<()> {
+    pub fn judge(self, calls: &[Calls], files: &[Holds]) -> Result<()> {
+        let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+        self.judge_by(calls, &names, |name, found| {
+            let wanted = files.iter().find(|file| file.name == name);
+            equal(found, &wanted.context("no such file")?.words)
+        })
+    }
+
+    /// The like where `judge` says what is wrong with the words of each of the files `names`.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn judge_by(
+        mut self,
+        calls: &[Calls],
+        names: &[&str],
+        judge: impl Fn(&str, &[u64]) -> Result<()>,
+    ) -> Result<()> {
         let mut wrong = Vec::new();
         for calls in calls {
             match calls.errno {
@@ -248,13 +265,13 @@ impl<'a> Trial<'a> {
                 None => say(&calls.to_string()),
             }
         }
-        wrong.extend(self.settle(files).err().map(|e| format!("{e:#}")));
+        wrong.extend(self.settle(names, &judge).err().map(|e| format!("{e:#}")));
         self.look()?;
         let (dev, fstyp) = (self.dev.as_path(), self.env.fstyp);
         self.mounted.unmount()?;
         wrong.extend(fstyp.check(dev).err().map(|e| format!("{e:#}")));
         self.mounted = Mounted::new(fstyp, dev, self.options)?;
-        let left = self.compare(files).context("after a remount");
+        let left = self.compare(names, &judge).context("after a remount");
         wrong.extend(left.err().map(|e| format!("{e:#}")));
         self.look()?;
         if let Some(line) = &self.guard {
@@ -269,38 +286,38 @@ impl<'a> Trial<'a> {
     }
 
     /// Has the files written, and reads them from the disk.
-    fn settle(&self, files: &[Holds]) -> Result<()> {
-        for Holds { name, .. } in files {
+    fn settle(&self, names: &[&str], judge: &impl Fn(&str, &[u64]) -> Result<()>) -> Result<()> {
+        for name in names {
             let file = File::open(self.path(name))?;
             file.sync_all().context("the last fsync")?;
         }
         fs::write("/proc/sys/vm/drop_caches", "3").context("drop_caches")?;
-        self.compare(files).context("without the page cache")
+        self.compare(names, judge).context("without the page cache")
     }
 
-    fn compare(&self, files: &[Holds]) -> Result<()> {
-        for Holds { name, words } in files {
-            let bytes = fs::read(self.path(name)).with_context(|| (*name).to_owned())?;
-            ensure!(
-                bytes.len() == words.len() * WORD,
-                "{name} has {} bytes",
-                bytes.len()
-            );
-            let found = to_words(&bytes);
-            let other = |index: &usize| found[*index] != words[*index];
-            let mut others = (0..words.len()).filter(other);
-            if let Some(first) = others.next() {
-                bail!(
-                    "{name}: {} words are not as stored last, the first at {:#x}: {:#x}, want {:#x}",
-                    1 + others.count(),
-                    first * WORD,
-                    found[first],
-                    words[first]
-                );
-            }
+    fn compare(&self, names: &[&str], judge: &impl Fn(&str, &[u64]) -> Result<()>) -> Result<()> {
+        for &name in names {
+            let bytes = fs::read(self.path(name)).with_context(|| name.to_owned())?;
+            judge(name, &to_words(&bytes)).with_context(|| name.to_owned())?;
         }
         Ok(())
     }
+}
+
+/// Each word is as it was stored last.
+fn equal(found: &[u64], wanted: &[u64]) -> Result<()> {
+    ensure!(found.len() == wanted.len(), "{} words", found.len());
+    let mut others = (0..wanted.len()).filter(|&index| found[index] != wanted[index]);
+    if let Some(first) = others.next() {
+        bail!(
+            "{} words are not as stored last, the first at {:#x}: {:#x}, want {:#x}",
+            1 + others.count(),
+            first * WORD,
+            found[first],
+            wanted[first]
+        );
+    }
+    Ok(())
 }
 
 /// Ends a race when dropped, also by an error or a panic.

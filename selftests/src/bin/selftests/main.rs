@@ -15,11 +15,13 @@ mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
 mod handed_back_and_forth;
+mod integrity_formats;
 mod io_uring_operations;
 mod large_directories;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
+mod no_store_is_lost;
 mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
@@ -29,6 +31,7 @@ mod replays_the_journal;
 mod sets_attributes;
 mod stable_pages;
 mod stable_pages_held;
+mod stable_pages_mixed;
 mod stable_pages_pinned;
 mod stops_when_the_journal_does;
 mod suites;
@@ -65,6 +68,7 @@ const PROGRAMS: &[&Program] = &[
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
     &reads_what_ext4_wrote::WRITTEN,
+    &no_store_is_lost::PROGRAM,
     &random_file_operations::PROGRAM,
     &io_uring_operations::PROGRAM,
     &direct_io_of_mappings::PROGRAM,
@@ -79,8 +83,10 @@ const PROGRAMS: &[&Program] = &[
     &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
     &stable_pages::PROGRAM,
+    &stable_pages_mixed::PROGRAM,
     &stable_pages_pinned::PROGRAM,
     &stable_pages_held::PROGRAM,
+    &integrity_formats::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
