@@ -38,7 +38,6 @@ static const unsigned long STABLEFS_CONST_SB_I_STABLE_WRITES = SB_I_STABLE_WRITE
 static const unsigned long STABLEFS_CONST_SB_I_VERSION = SB_I_VERSION;
 static const unsigned long STABLEFS_CONST_SB_FORCE = SB_FORCE;
 static const unsigned long STABLEFS_CONST_SB_RDONLY = SB_RDONLY;
-static const unsigned long STABLEFS_CONST_SB_I_STABLE_WRITES = SB_I_STABLE_WRITES;
 static const unsigned long STABLEFS_CONST_SB_SILENT = SB_SILENT;
 static const gfp_t STABLEFS_CONST_GFP_NOFAIL = GFP_NOFS | __GFP_NOFAIL;
 static const gfp_t STABLEFS_CONST_GFP_NOFS = GFP_NOFS;

@@ -44,7 +44,6 @@ use super::{
     to_raw_for_write,
     Flags,
     Kind,
-    Operations,
     WriteMapping, //
 };
 use crate::{
