@@ -70,6 +70,14 @@ impl OnDevice {
         unsafe { (&raw const (*self.as_ptr()).s_id).cast() }
     }
 
+    /// Whether data must not change while they are written: the device computes checksums, or
+    /// somebody before it.
+    pub(crate) fn has_stable_writes(&self) -> bool {
+        // SAFETY: Valid by the type invariants; constant once there are inodes.
+        let flags = unsafe { (*self.as_ptr()).s_iflags };
+        flags & bindings::SB_I_STABLE_WRITES != 0
+    }
+
     /// The block device, open as long as `self`.
     pub(super) fn bdev(&self) -> *mut bindings::block_device {
         // SAFETY: Valid by the type invariants.
