@@ -91,6 +91,11 @@ struct bio *stablefs_shim_bio_alloc_writeback(struct iomap_writepage_ctx *wpc, l
 	return bio;
 }
 
+void stablefs_shim_bio_get(struct bio *bio)
+{
+	bio_get(bio);
+}
+
 void stablefs_shim_brelse(struct buffer_head *bh)
 {
 	brelse(bh);

@@ -2,13 +2,22 @@
 
 //! What it took to keep the promise of stable pages, of one mount, as it is read in debugfs.
 
-use crate::kernel::debugfs::{
-    File,
-    Numbers, //
+use crate::kernel::{
+    debugfs::{
+        File,
+        Numbers, //
+    },
+    integrity::Mismatches, //
 };
-use ::kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
+use ::kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
 /// Numbers of what has happened since the volume was mounted.
@@ -17,7 +26,7 @@ pub(super) struct Counters {
     waited_ns: Atomic<u64>,
     copied_pinned: Atomic<u64>,
     copied_referenced: Atomic<u64>,
-    guard_errors_read: Atomic<u64>,
+    guard_errors_read: Mismatches,
     guard_errors_written: Atomic<u64>,
     read_again: Atomic<u64>,
     audited: Atomic<u64>,
@@ -72,41 +81,50 @@ impl Numbers for Counters {
 
 impl Counters {
     /// Nothing has happened.
-    pub(super) fn new() -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
             waits: Atomic::new(0),
             waited_ns: Atomic::new(0),
             copied_pinned: Atomic::new(0),
             copied_referenced: Atomic::new(0),
-            guard_errors_read: Atomic::new(0),
+            guard_errors_read: Arc::new(Atomic::new(0), GFP_KERNEL)?,
             guard_errors_written: Atomic::new(0),
             read_again: Atomic::new(0),
             audited: Atomic::new(0),
             audit_mismatches: Atomic::new(0),
             not_audited: Atomic::new(0),
-        }
+        })
     }
 
-    #[allow(dead_code)]
     /// A store to a mapping has waited for writeback, for so many nanoseconds.
+    #[allow(dead_code)]
     pub(super) fn waited(&self, ns: u64) {
         add(&self.waits, 1);
         add(&self.waited_ns, ns);
     }
 
-    #[allow(dead_code)]
     /// A folio was written from a copy, as it was pinned.
     pub(super) fn copied_pinned(&self) {
         add(&self.copied_pinned, 1);
     }
 
-    #[allow(dead_code)]
     /// A folio was written from a copy, as it had references that nothing explains, and no pin.
     pub(super) fn copied_referenced(&self) {
         add(&self.copied_referenced, 1);
     }
 
-    /// Data that were read do not match their protection information, and a reader was told.
+    /// Where reads into the page cache are counted that do not match their protection information:
+    /// also those ahead of a reader, who is not told of them.
+    pub(super) fn mismatches(&self) -> Mismatches {
+        self.guard_errors_read.clone()
+    }
+
+    /// A direct read does not match its protection information, and it is not the reader's memory
+    /// that is to blame.
     pub(super) fn guard_error_read(&self) {
         add(&self.guard_errors_read, 1);
     }

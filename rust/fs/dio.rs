@@ -6,14 +6,15 @@
 //! many at a time; any other takes it exclusively. What is no whole number of blocks goes through the
 //! page cache, as two at a time could change one block.
 //!
-//! On a device with protection information, what is written is a private copy, as whoever has the
-//! memory may be writing to it; and what was read is verified where it lies: in memory that
-//! its owner, or another device, may be writing to. So a mismatch is believed only of memory that
-//! was the device's alone:
+//! Where checksums are computed of what is written, it is a private copy, as whoever has the memory may
+//! be writing to it. What was read from a device with protection information is verified where it lies:
+//! in memory that its owner, or another device, may be writing to. So a mismatch is believed only of
+//! memory that was the device's alone. Both are [`direct`]'s to say.
 //!
-//! read in place → verified, or mismatch → read to private memory → verified and copied, or `EIO`
-//!
-//! A read that ends after the call cannot be read twice, and goes to private memory at once.
+//! The memory may be a mapping of a file of the same volume, or of this very one. It is faulted in, and
+//! copied from, with `i_rwsem` held, which no fault takes, and with nothing else that one could wait
+//! for: blocks are mapped before, with handles that are stopped by then, and no folio is locked. So
+//! nobody waits for himself, nor two for each other.
 
 use super::{
     blocks,
@@ -31,28 +32,35 @@ use super::{
         Data, //
     },
     writing,
-    Inode,
     Stablefs, //
 };
-use crate::kernel::{
-    self,
-    errno,
-    iomap::{
-        direct_write::{
-            dio_write,
-            DirectFailed,
-            DirectFlags,
-            DirectWrite,
-            DirectWritten, //
+use crate::{
+    kernel::{
+        self,
+        errno,
+        iomap::{
+            direct_write::{
+                dio_write,
+                DirectFailed,
+                DirectWrite,
+                DirectWritten, //
+            },
+            FailedRead,
+            Operations as _, //
         },
-        FailedRead,
-        Operations as _, //
+        kiocb,
+        locks::{
+            InodeExclusive,
+            InodeShared, //
+        }, //
     },
-    kiocb,
-    locks::{
-        InodeExclusive,
-        InodeShared, //
-    }, //
+    protocol::direct::{
+        self,
+        DirectRead,
+        Failure,
+        Read,
+        Target, //
+    },
 };
 use ::kernel::prelude::*;
 
@@ -67,23 +75,50 @@ use ::kernel::prelude::*;
 /// Sleeps.
 pub(super) fn read(read: kiocb::Read<'_, Stablefs>) -> Result<usize> {
     let file = read.file();
-    let bounce = !read.is_sync();
-    let mut read = read.lock_shared()?;
+    let read = read.lock_shared()?;
     file.file_accessed();
-    match kernel::iomap::dio_rw::<iomap::Operations>(&mut read, bounce) {
-        // Only `end_io` below says that.
-        Err(error) if error == errno::eilseq() => {
-            kernel::iomap::dio_rw::<iomap::Operations>(&mut read, true)
-        }
-        result => result,
+    match direct::read(&mut Reading(read)) {
+        Ok(Read::Once(read) | Read::Again(read)) => Ok(read),
+        Err(Failure::Mismatch(error) | Failure::Other(error)) => Err(error),
     }
 }
 
-/// A direct read has failed. `EILSEQ` says that it has to be read again, to private memory.
+/// A direct read, with what it takes to do it twice.
+struct Reading<'a>(kiocb::Locked<'a, Stablefs>);
+
+impl DirectRead for Reading<'_> {
+    type Done = usize;
+    type Error = Error;
+
+    fn is_sync(&self) -> bool {
+        self.0.is_sync()
+    }
+
+    fn read(&mut self, target: Target) -> Result<usize, Failure<Error>> {
+        if target == Target::Private && self.is_sync() {
+            self.0.inode().sb().volume().counters().read_again();
+        }
+        let read = kernel::iomap::dio_rw::<iomap::Operations>(&mut self.0, target);
+        read.map_err(|error| {
+            // Only `end_io` below says that.
+            if error == errno::eilseq() {
+                Failure::Mismatch(error)
+            } else {
+                Failure::Other(error)
+            }
+        })
+    }
+}
+
+/// A direct read has failed. `EILSEQ` says that what is in the reader's memory does not match; all else
+/// is what the system call shall return.
 pub(super) fn end_io(read: &FailedRead<'_, Stablefs>) -> Error {
-    let verified = iomap::Operations::verifier(read.inode.sb()).is_some();
-    if verified && !read.bounced && read.error == errno::eilseq() {
-        return read.error;
+    if read.error == errno::eilseq() {
+        let verified = iomap::Operations::verifier(read.inode.sb()).is_some();
+        if verified && !read.bounced {
+            return read.error;
+        }
+        read.inode.sb().volume().counters().guard_error_read();
     }
     read_error::report(read.inode, read.pos, read.len, read.error)
 }
@@ -122,7 +157,8 @@ fn write_shared(write: kiocb::Write<'_, Stablefs>) -> Result<Shared<'_>> {
     if !checked.is_nosec() || checked.extends() || !is_overwrite(&checked)? {
         return Ok(Shared::NeedsExclusive(checked.unlock()));
     }
-    match dio_write::<iomap::Operations, _>(checked.kiocb_modified()?, flags(inode))? {
+    let ready = checked.kiocb_modified()?;
+    match dio_write::<iomap::Operations, _>(direct::write(ready, inode))? {
         DirectWritten::Done { written, .. } => Ok(Shared::Written(written)),
         DirectWritten::NeedsBuffered { write, direct: 0 } => {
             Ok(Shared::NeedsExclusive(write.start_again()))
@@ -176,7 +212,7 @@ fn write_whole(
     } else {
         None
     };
-    let written = dio_write::<iomap::Operations, _>(ready, flags(inode));
+    let written = dio_write::<iomap::Operations, _>(direct::write(ready, inode));
     let Some(last) = last.filter(|_| end > inode.i_size_read()) else {
         return Ok(written?);
     };
@@ -186,14 +222,6 @@ fn write_whole(
         Err(DirectFailed { lock, .. }) => lock,
     });
     Ok(written?)
-}
-
-fn flags(inode: &Inode) -> DirectFlags {
-    if inode.mapping_stable_writes() {
-        DirectFlags::BOUNCE
-    } else {
-        DirectFlags::NONE
-    }
 }
 
 /// Whether a write is of whole blocks.
@@ -238,11 +266,14 @@ fn is_overwrite(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
 
 /// The device has the data of a direct write.
 pub(super) fn end_write(write: &DirectWrite<'_, Stablefs>) -> Result {
+    let inode = write.inode;
+    if write.result == Err(errno::eilseq()) {
+        inode.sb().volume().counters().guard_error_written();
+    }
     if write.result.is_err() || write.len == 0 {
         // Nobody knows which of them it has.
         return Ok(());
     }
-    let inode = write.inode;
     let data = Data {
         pos: write.pos,
         len: write.len,

@@ -84,10 +84,11 @@ impl Volume {
         maps: Registration<Maps>,
     ) -> Result<Self> {
         let superblock = settled.into_superblock();
+        let counters = Shown::new(sb, Counters::new()?)?;
         let auditor = || Auditor::new(superblock.block_size().bytes());
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
-            verifier: Verifier::new(sb)?,
+            verifier: Verifier::new(sb, counters.mismatches())?,
             completions: Completions::new(sb)?,
             auditor: options.audit.then(auditor).transpose()?,
             orphans: SetOnce::new(),
@@ -95,7 +96,7 @@ impl Volume {
             has_errors: Atomic::new(false),
             incidents: KBox::pin_init(new_spinlock!(None, "stablefs::incidents"), GFP_KERNEL)?,
             shortages: Atomic::new(0),
-            counters: Shown::new(sb, Counters::new())?,
+            counters,
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     allocation::Who,
     kernel::{
+        errno,
         iomap::{
             writeback::{
                 Added,
@@ -107,6 +108,9 @@ impl WritebackOperations for Operations {
         }
         let (inode, pos) = (ioend.inode, ioend.pos);
         let end = pos.saturating_add(ioend.len);
+        if result.is_err_and(|error| error == errno::eilseq()) {
+            inode.sb().volume().counters().guard_error_written();
+        }
         if let (Err(error), true) = (result, ioend.is_copy) {
             // Of others C tells.
             report_loss(inode, pos, end, error);
@@ -176,7 +180,15 @@ fn write<'a>(
     }
     let stable = match range.check_pins() {
         Pins::None(stable) => stable,
-        Pins::Maybe(held) => held.copy(),
+        Pins::Maybe(held) => {
+            let counters = inode.sb().volume().counters();
+            if held.get().is_pinned() {
+                counters.copied_pinned();
+            } else {
+                counters.copied_referenced();
+            }
+            held.copy()
+        }
     };
     let added = ioends.add(stable);
     if unwritten > Blocks(0) {

@@ -142,51 +142,55 @@ impl Auditor {
     }
 }
 
-/// Remembers what is in an ioend, if its volume is audited.
+/// Remembers what is in a bio, if the volume is audited. Whether it is to be [`compare`]d.
 ///
 /// # Safety
 ///
-/// `ioend` has to be valid, of an inode of type `U::FileSystem`, complete, and the caller's alone; its
-/// pages stay.
+/// `bio` has to be valid, and the caller's alone, with pages that stay; what is in it belongs to the
+/// file from `pos` on.
 ///
 /// # Context
 ///
 /// Sleeps.
-pub(super) unsafe fn seal<U: Operations>(ioend: *const bindings::iomap_ioend) {
-    // SAFETY: By the contract of this function.
-    let (inode, pos) = unsafe { place::<U>(ioend) };
+pub(super) unsafe fn seal<U: Operations>(
+    inode: &Inode<U::FileSystem>,
+    pos: u64,
+    bio: *const bindings::bio,
+) -> bool {
     let Some(auditor) = U::auditor(inode.sb()) else {
-        return;
+        return false;
     };
     // SAFETY: By the contract of this function.
-    let bio = unsafe { &raw const (*ioend).io_bio };
-    // SAFETY: As above.
-    if unsafe { auditor.seal(bio) }.is_err() {
+    let sealed = unsafe { auditor.seal(bio) };
+    if sealed.is_err() {
         // SAFETY: As above.
         let len = unsafe { (*bio).bi_iter.bi_size };
         U::not_audited(inode, pos, len.div_ceil(auditor.block_size.get()).into());
     }
+    sealed.is_ok()
 }
 
-/// Has the filesystem know of what has changed since it was [`seal`]ed, if it was. An ioend that was has
-/// to come here: before others are joined to it, and before its writeback ends.
+/// Has the filesystem know of what has changed since it was [`seal`]ed, if it was. To be called before
+/// writeback ends.
 ///
 /// # Safety
 ///
-/// As for [`seal`]. The device has finished it.
+/// As for [`seal`]: the device has finished the bio.
 ///
 /// # Context
 ///
 /// Sleeps.
-pub(super) unsafe fn compare<U: Operations>(ioend: *const bindings::iomap_ioend) {
-    // SAFETY: By the contract of this function.
-    let (inode, pos) = unsafe { place::<U>(ioend) };
+pub(super) unsafe fn compare<U: Operations>(
+    inode: &Inode<U::FileSystem>,
+    pos: u64,
+    bio: *const bindings::bio,
+) {
     let Some(auditor) = U::auditor(inode.sb()) else {
         return;
     };
     // SAFETY: By the contract of this function.
     let blocks = unsafe {
-        auditor.compare(&raw const (*ioend).io_bio, |first, end| {
+        auditor.compare(bio, |first, end| {
             let skipped = first.saturating_mul(auditor.block_size.get().into());
             U::changed(
                 inode,
@@ -196,23 +200,6 @@ pub(super) unsafe fn compare<U: Operations>(ioend: *const bindings::iomap_ioend)
         })
     };
     U::audited(inode.sb(), blocks);
-}
-
-/// Where an ioend is written from: the file, and where in it.
-///
-/// # Safety
-///
-/// `ioend` has to be valid, of an inode of type `U::FileSystem`, and the inode to stay for `'a`.
-unsafe fn place<'a, U: Operations>(
-    ioend: *const bindings::iomap_ioend,
-) -> (&'a Inode<U::FileSystem>, u64) {
-    // SAFETY: Valid by the contract of this function.
-    let (inode, pos) = unsafe { ((*ioend).io_inode, (*ioend).io_offset) };
-    // SAFETY: By the contract of this function.
-    (
-        unsafe { Inode::from_raw(inode) },
-        u64::try_from(pos).unwrap_or(0),
-    )
 }
 
 /// Calls `each` with the checksum of each block of a bio: of all that it was made of, whether the

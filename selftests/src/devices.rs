@@ -104,9 +104,17 @@ impl FromStr for Device {
 /// # Errors
 /// `TEST_DEV` is not a block device, or the list cannot be read.
 pub fn all() -> Result<Vec<Device>> {
-    if let Some(path) = env::var_os("TEST_DEV") {
-        return Ok(vec![probe(Path::new(&path))?]);
+    match env::var_os("TEST_DEV") {
+        Some(path) => Ok(vec![probe(Path::new(&path))?]),
+        None => listed(),
     }
+}
+
+/// Those that `/run/devices` lists, or none.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn listed() -> Result<Vec<Device>> {
     match fs::read_to_string(LIST) {
         Ok(text) => parse(&text).context(LIST),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),

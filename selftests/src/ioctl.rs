@@ -21,6 +21,8 @@ const SETFLAGS: Opcode = opcode::write::<u64>(b'f', 2);
 const GETVERSION: Opcode = opcode::read::<u64>(b'v', 1);
 const FSGETXATTR: Opcode = opcode::read::<Fsxattr>(b'X', 31);
 const FSSETXATTR: Opcode = opcode::write::<Fsxattr>(b'X', 32);
+const FREEZE: Opcode = opcode::read_write::<u32>(b'X', 119);
+const THAW: Opcode = opcode::read_write::<u32>(b'X', 120);
 const SHUTDOWN: Opcode = opcode::read::<u32>(b'X', 125);
 const GETFSLABEL: Opcode = opcode::read::<[u8; 256]>(0x94, 49);
 const GETFSUUID: Opcode = opcode::read::<Uuid>(0x15, 0);
@@ -195,6 +197,22 @@ pub fn shutdown(file: impl AsFd, log: Log) -> Result<(), Errno> {
     unsafe { ioctl(file, Setter::<SHUTDOWN, _>::new(flags)) }
 }
 
+/// `FIFREEZE`: everything is written, and whoever changes anything waits.
+///
+/// # Errors
+/// ioctl(2)'s.
+pub fn freeze(dir: impl AsFd) -> Result<(), Errno> {
+    update::<FREEZE, _>(dir, 0_u32).map(drop)
+}
+
+/// `FITHAW`
+///
+/// # Errors
+/// ioctl(2)'s.
+pub fn thaw(dir: impl AsFd) -> Result<(), Errno> {
+    update::<THAW, _>(dir, 0_u32).map(drop)
+}
+
 /// `FS_IOC_FIEMAP`: all extents of the file from its beginning, in as many calls as it takes.
 ///
 /// # Errors
@@ -265,6 +283,7 @@ mod tests {
             [SHUTDOWN, GETFSLABEL, GETFSUUID, FIEMAP],
             [0x8004_587d, 0x8100_9431, 0x8011_1500, 0xc020_660b]
         );
+        assert_eq!([FREEZE, THAW], [0xc004_5877, 0xc004_5878]);
         assert_eq!(size_of::<Extent>(), 56);
     }
 }

@@ -7,7 +7,9 @@
 //! volume and judges the kernel log. All tests are linked into one program, bin `selftests`, that is installed under
 //! the name of each.
 
+pub mod aio;
 pub mod blockdev;
+pub mod cgroup;
 pub mod child;
 pub mod command;
 pub mod devices;
@@ -26,16 +28,21 @@ pub mod module;
 pub mod mount_context;
 pub mod mounted;
 pub mod needs;
+pub mod pins;
 pub mod populate;
 pub mod program;
 pub mod rummage;
 pub mod scratch;
 pub mod scsi;
+pub mod scsi_debug;
 pub mod seed;
 pub mod splat;
 pub mod superblock;
+pub mod tracee;
+pub mod trial;
 pub mod uring;
 pub mod volume;
 pub mod walk;
+pub mod words;
 pub mod worker;
 pub mod write_log;

@@ -78,6 +78,15 @@ impl Env {
             .context("TEST_DEV is not set: the runner sets it")
     }
 
+    /// The same, on another device.
+    pub fn on(&self, dev: &Path) -> Self {
+        Self {
+            dev: Some(dev.to_owned()),
+            dir: None,
+            ..*self
+        }
+    }
+
     /// What sort of device that is.
     ///
     /// # Errors

@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{ensure, Context, Result};
 use rustix::fs::OFlags;
 
-use crate::devices::kernel_name;
+use crate::devices::{self, kernel_name};
 
-/// Bytes in a sector as the kernel counts.
-const SECTOR: usize = 512;
 /// Direct I/O wants buffers at such addresses, at most.
 const ALIGN: usize = 4096;
 
@@ -97,7 +95,7 @@ pub struct Sector {
 }
 
 impl Sector {
-    /// The one at byte `pos` of `dev`.
+    /// The one that begins at byte `pos` of `dev`.
     ///
     /// # Errors
     /// It cannot be read.
@@ -108,9 +106,10 @@ impl Sector {
             .custom_flags(OFlags::DIRECT.bits() as i32)
             .open(dev)
             .with_context(|| dev.display().to_string())?;
-        let mut buffer = vec![0; SECTOR + ALIGN];
+        let sector = devices::sector(dev)? as usize;
+        let mut buffer = vec![0; sector + ALIGN];
         let start = buffer.as_ptr().align_offset(ALIGN);
-        let bytes = &mut buffer[start..start + SECTOR];
+        let bytes = &mut buffer[start..start + sector];
         disk.read_exact_at(bytes, pos).context("read the sector")?;
         Ok(Self {
             bytes: bytes.to_vec(),
@@ -127,7 +126,7 @@ impl Sector {
     pub fn corrupt(&self) -> Result<()> {
         let _stale = Switch::generate(&self.dev, "0")?;
         let mut bytes = self.bytes.clone();
-        bytes[SECTOR / 3] ^= 0x04;
+        bytes[170] ^= 0x04;
         self.write(&bytes)
     }
 
@@ -140,9 +139,9 @@ impl Sector {
     }
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
-        let mut buffer = vec![0; SECTOR + ALIGN];
+        let mut buffer = vec![0; bytes.len() + ALIGN];
         let start = buffer.as_ptr().align_offset(ALIGN);
-        let aligned = &mut buffer[start..start + SECTOR];
+        let aligned = &mut buffer[start..start + bytes.len()];
         aligned.copy_from_slice(bytes);
         self.disk
             .write_all_at(aligned, self.pos)

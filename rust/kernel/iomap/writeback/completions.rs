@@ -59,7 +59,7 @@ impl<U: WritebackOperations> Completions<U> {
     /// `ENOMEM`.
     pub(crate) fn new(sb: &OnDevice) -> Result<Self> {
         Ok(Self {
-            queues: Queues::new(sb, c"stablefs-write", Self::complete)?,
+            queues: Queues::new(sb, c"stablefs-write", Self::complete, ())?,
             copies: Copies::new(sb.has_stable_writes())?,
             _operations: PhantomData,
         })
@@ -115,10 +115,9 @@ impl<U: WritebackOperations> Completions<U> {
         // SAFETY: By the contract of this function.
         for ioend in unsafe { ioend::take(work) } {
             let ioend = ioend.as_ptr();
-            // SAFETY: Ours alone, here as below; its folios are under writeback, which keeps the
-            // inode.
-            unsafe { audit::compare::<U>(ioend) };
-            // SAFETY: As above.
+            // SAFETY: Ours alone; its folios are under writeback, which keeps the inode.
+            unsafe { Self::audit(ioend) };
+            // SAFETY: Ours alone.
             let inode = unsafe { (*ioend).io_inode };
             // C joins those only for which these are equal: of one file, and no copies.
             // SAFETY: As above.
@@ -148,6 +147,16 @@ impl<U: WritebackOperations> Completions<U> {
             // SAFETY: No lock is held here.
             unsafe { bindings::cond_resched() };
         }
+    }
+
+    /// # Safety
+    ///
+    /// `raw` has to be an ioend that was taken from the queue, and not ended.
+    unsafe fn audit(raw: *mut bindings::iomap_ioend) {
+        // SAFETY: By the contract of this function, as long as its folios are under writeback.
+        let ioend = unsafe { Ioend::<U::FileSystem>::from_raw(raw) };
+        // SAFETY: As above.
+        unsafe { audit::compare::<U>(ioend.inode, ioend.pos, &raw const (*raw).io_bio) };
     }
 }
 

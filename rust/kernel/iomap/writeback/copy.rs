@@ -11,6 +11,7 @@
 use super::{
     completions::Completions,
     Added,
+    Ioend,
     MappedRange,
     WritebackOperations, //
 };
@@ -241,10 +242,15 @@ impl<'a, U: WritebackOperations> Copy<'a, U> {
         unsafe {
             bindings::wbc_account_cgroup_owner((*this.wpc.as_ptr()).wbc, folio.as_ptr(), len)
         };
-        // SAFETY: Complete, with pages of its own.
-        unsafe { audit::seal::<U>(ioend) };
-        // SAFETY: As above, and not used any more.
-        unsafe { bindings::submit_bio(&raw mut (*ioend).io_bio) };
+        // SAFETY: As above; the inode stays, as its folio is under writeback.
+        let io = unsafe { Ioend::<U::FileSystem>::from_raw(ioend) };
+        // SAFETY: As above.
+        let bio = unsafe { &raw mut (*ioend).io_bio };
+        // Of the tags takes care who submits it: nobody can change these bytes any more.
+        // SAFETY: Complete; its pages are ours.
+        unsafe { audit::seal::<U>(io.inode, io.pos, bio) };
+        // SAFETY: Complete, and not used any more.
+        unsafe { bindings::submit_bio(bio) };
         Added(len)
     }
 }

@@ -61,6 +61,8 @@ impl<'a, U: WritebackOperations> Gather<MappedRange<'a, U>> for Ioends<'a, U> {
 /// The context is that of a pass of `U`, and nobody else's; its ioend is this value's.
 pub(crate) struct Io<'a, U: WritebackOperations> {
     wpc: NonNull<bindings::iomap_writepage_ctx>,
+    /// Whether it is to be audited.
+    is_audited: bool,
     _pass: PhantomData<&'a U>,
 }
 
@@ -72,6 +74,7 @@ impl<U: WritebackOperations> Io<'_, U> {
         Self {
             // SAFETY: Valid by the contract of this function.
             wpc: unsafe { NonNull::new_unchecked(wpc) },
+            is_audited: false,
             _pass: PhantomData,
         }
     }
@@ -95,8 +98,7 @@ impl<U: WritebackOperations> Io<'_, U> {
         let flags = u32::from(unsafe { (*raw).io_flags });
         // To drop folios after writing them (DONTCACHE) wants a task, too.
         let wants_task = bindings::IOMAP_IOEND_UNWRITTEN | bindings::IOMAP_IOEND_DONTCACHE;
-        let is_audited = U::auditor(ioend.inode.sb()).is_some();
-        if flags & wants_task != 0 || is_audited || U::needs_end_io(&ioend) {
+        if self.is_audited || flags & wants_task != 0 || U::needs_end_io(&ioend) {
             // SAFETY: As above.
             unsafe { Completions::<U>::attach(raw) };
         }
@@ -120,13 +122,15 @@ impl<U: WritebackOperations> protocol::Io for Io<'_, U> {
     fn seal(&mut self) {
         let raw = self.ioend();
         // SAFETY: Ours by the type invariants; the inode stays, as it has folios under writeback.
-        let inode = unsafe { Ioend::<U::FileSystem>::from_raw(raw) }.inode;
-        if verifier::<U>(inode).is_some() {
-            // SAFETY: As above. C frees the tags when it ends the ioend.
-            unsafe { bindings::fs_bio_integrity_generate(&raw mut (*raw).io_bio) };
-        }
+        let ioend = unsafe { Ioend::<U::FileSystem>::from_raw(raw) };
         // SAFETY: As above.
-        unsafe { audit::seal::<U>(raw) };
+        let bio = unsafe { &raw mut (*raw).io_bio };
+        if verifier::<U>(ioend.inode).is_some() {
+            // SAFETY: As above. C frees the tags when it ends the ioend.
+            unsafe { bindings::fs_bio_integrity_generate(bio) };
+        }
+        // SAFETY: As above; complete, and its folios are under writeback.
+        self.is_audited = unsafe { audit::seal::<U>(ioend.inode, ioend.pos, bio) };
     }
 
     fn submit(self) -> Result {

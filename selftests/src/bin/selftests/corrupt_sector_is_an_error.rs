@@ -78,7 +78,7 @@ const BAD: u64 = BAD_BLOCK * BLOCK + SECTOR;
 const FAR: u64 = 2 << 20;
 
 /// What a reader got.
-type Outcome = Result<Vec<u8>, Errno>;
+pub(crate) type Outcome = Result<Vec<u8>, Errno>;
 
 /// The filesystem that writes the volume, and is looked at first.
 fn writer(env: &Env) -> Fstyp {
@@ -226,7 +226,7 @@ fn readers(env: &Env, fstyp: Fstyp, dev: &Path, dir: &Path) -> Result<Vec<Errno>
         "load from the bad page: {mapped:?}"
     );
     if fstyp == Fstyp::Stablefs {
-        names_the_place(dev, fs::metadata(&path)?.ino(), &lines)?;
+        names_the_place(dev, fs::metadata(&path)?.ino(), BAD, &lines)?;
     }
 
     // Its neighbours, and the other sectors of its own block where they can be read alone.
@@ -286,7 +286,7 @@ fn sequential(fstyp: Fstyp, path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// One read of `len` bytes at `pos` through the page cache, which knows nothing of the file, and without readahead.
-fn read(path: &Path, pos: u64, len: u64) -> Outcome {
+pub(crate) fn read(path: &Path, pos: u64, len: u64) -> Outcome {
     let file = File::open(path).map_err(errno)?;
     fadvise(&file, 0, None, Advice::DontNeed)?;
     fadvise(&file, 0, None, Advice::Random)?;
@@ -297,7 +297,7 @@ fn read(path: &Path, pos: u64, len: u64) -> Outcome {
 }
 
 /// One direct read.
-fn direct(path: &Path, pos: u64, len: u64) -> Outcome {
+pub(crate) fn direct(path: &Path, pos: u64, len: u64) -> Outcome {
     const ALIGN: usize = 4096;
     let file = OpenOptions::new()
         .read(true)
@@ -315,8 +315,8 @@ fn errno(e: std::io::Error) -> Errno {
     Errno::from_io_error(&e).unwrap_or(Errno::INVAL)
 }
 
-/// A line of stablefs about `dev` names inode `ino`, and an offset from which one read can have reached the bad sector.
-fn names_the_place(dev: &Path, ino: u64, lines: &[String]) -> Result<()> {
+/// A line of stablefs about `dev` names inode `ino`, and an offset from which one read can have reached `bad`.
+pub(crate) fn names_the_place(dev: &Path, ino: u64, bad: u64, lines: &[String]) -> Result<()> {
     let prefix = format!("stablefs ({}): ", kernel_name(dev)?);
     let found = lines
         .iter()
@@ -325,11 +325,11 @@ fn names_the_place(dev: &Path, ino: u64, lines: &[String]) -> Result<()> {
             let numbers = numbers(line);
             line.contains("inode")
                 && numbers.contains(&ino)
-                && numbers.iter().any(|&pos| pos <= BAD && pos + FAR > BAD)
+                && numbers.iter().any(|&pos| pos <= bad && pos + FAR > bad)
         });
     ensure!(
         found,
-        "want a line {prefix:?} with inode {ino} and an offset near {BAD} ({BAD:#x}), found {lines:#?}"
+        "want a line {prefix:?} with inode {ino} and an offset near {bad} ({bad:#x}), found {lines:#?}"
     );
     Ok(())
 }

@@ -9,16 +9,19 @@ mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
 mod dax_reads;
+mod direct_io_of_mappings;
 mod fails_whole_without_memory;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
 mod handed_back_and_forth;
+mod integrity_formats;
 mod io_uring_operations;
 mod large_directories;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
+mod no_store_is_lost;
 mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
@@ -26,6 +29,10 @@ mod recovers_orphans;
 mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
+mod stable_pages;
+mod stable_pages_held;
+mod stable_pages_mixed;
+mod stable_pages_pinned;
 mod stops_when_the_journal_does;
 mod suites;
 mod survives_damaged_volumes;
@@ -61,8 +68,10 @@ const PROGRAMS: &[&Program] = &[
     &survives_damaged_volumes::PROGRAM,
     &reads_what_ext4_wrote::SHAPES,
     &reads_what_ext4_wrote::WRITTEN,
+    &no_store_is_lost::PROGRAM,
     &random_file_operations::PROGRAM,
     &io_uring_operations::PROGRAM,
+    &direct_io_of_mappings::PROGRAM,
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
@@ -73,6 +82,11 @@ const PROGRAMS: &[&Program] = &[
     &refuses_what_may_not_be_written::PROGRAM,
     &unreadable_metadata_is_an_error::PROGRAM,
     &survives_power_cuts::PROGRAM,
+    &stable_pages::PROGRAM,
+    &stable_pages_mixed::PROGRAM,
+    &stable_pages_pinned::PROGRAM,
+    &stable_pages_held::PROGRAM,
+    &integrity_formats::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
@@ -83,6 +97,7 @@ const PROGRAMS: &[&Program] = &[
 const WORKS: &[(&str, Prepare)] = &[
     (random_file_operations::WORK, random_file_operations::work),
     (random_tree_operations::WORK, random_tree_operations::work),
+    (stable_pages_pinned::WORK, stable_pages_pinned::work),
 ];
 
 fn main() -> ExitCode {
