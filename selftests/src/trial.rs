@@ -40,6 +40,7 @@ const GUARD: &[&str] = &[
     "protection error",
     "guard tag error",
     "csum failed",
+    "changed while they were written",
 ];
 
 /// A mounted volume under test.

@@ -37,7 +37,9 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("writes_1_kib", |env| writes(env, 1024)),
         Case::new("direct_writes_of_changing_memory", of_changing_memory),
         Case::new("direct_writes_of_a_mapping", |env| of_a_mapping(env, write)),
-        Case::new("direct_writes_of_a_mapping_in_a_pipe", |env| of_a_mapping(env, splice)),
+        Case::new("direct_writes_of_a_mapping_in_a_pipe", |env| {
+            of_a_mapping(env, splice)
+        }),
         Case::new(
             "direct_writes_of_a_mapping_of_the_same_file",
             of_the_same_file,
