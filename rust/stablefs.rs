@@ -6,17 +6,18 @@
 //!
 //! | module | what it is | knows |
 //! | --- | --- | --- |
-//! | [`fs`] | the filesystem: policy | `kernel`, `allocation`, `extent_map`, `extent_tree`, `ondisk` |
-//! | [`kernel`] | safe abstractions over C subsystems | `bindings` |
+//! | [`fs`] | the filesystem: policy | `kernel`, `protocol`, `allocation`, `extent_map`, `extent_tree`, `ondisk` |
+//! | [`kernel`] | safe abstractions over C subsystems | `bindings`, `protocol` |
+//! | [`protocol`] | in which order the promises want steps to be taken, as types | nobody |
 //! | [`allocation`] | which blocks and inodes to take, as values | `ondisk` |
 //! | [`extent_map`] | what is known of where a file's blocks are, as values | `ondisk` |
 //! | [`extent_tree`] | changes of the trees that tell it on the disk | `ondisk` |
 //! | [`ondisk`] | the ext4 format as values | nobody |
 //! | [`bindings`] | C declarations and shims | C |
 //!
-//! [`kernel`] and [`bindings`] hold all `unsafe` code. What is in values only, [`ondisk`],
-//! [`allocation`], [`extent_map`] and [`extent_tree`], are Cargo crates, too, whose tests run on the
-//! host.
+//! [`kernel`] and [`bindings`] hold all `unsafe` code. What knows no kernel, [`ondisk`],
+//! [`allocation`], [`extent_map`], [`extent_tree`] and [`protocol`], are Cargo crates, too, whose
+//! tests run on the host.
 //!
 //! The kernel's own Rust crate has the name of one of these modules. A path says which is meant:
 //! `::kernel` is the crate, `crate::kernel` the module.
@@ -32,6 +33,7 @@ mod fs;
 #[allow(unsafe_code)]
 mod kernel;
 pub mod ondisk;
+pub mod protocol;
 
 use ::kernel::prelude::*;
 

@@ -4,14 +4,17 @@
  * stands for, behind a prefix that Kbuild takes off for Rust.
  */
 
+#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
+#include <linux/crc32.h>
 #include <linux/cred.h>
 #include <linux/dax.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/fserror.h>
+#include <linux/highmem.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
@@ -71,14 +74,64 @@ bool stablefs_shim_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
+/*
+ * A bio for what begins at pos of the file, as the pass is to write it; never NULL,
+ * for who has submitted all others that he took from the set.
+ */
+struct bio *stablefs_shim_bio_alloc_writeback(struct iomap_writepage_ctx *wpc, loff_t pos,
+					      unsigned short nr_vecs, struct bio_set *set)
+{
+	blk_opf_t opf = REQ_OP_WRITE | wbc_to_write_flags(wpc->wbc);
+	struct bio *bio;
+
+	bio = bio_alloc_bioset(wpc->iomap.bdev, nr_vecs, opf, GFP_NOFS, set);
+	wbc_init_bio(wpc->wbc, bio);
+	bio->bi_write_hint = wpc->inode->i_write_hint;
+	bio->bi_iter.bi_sector = iomap_sector(&wpc->iomap, pos);
+	return bio;
+}
+
+void stablefs_shim_bio_get(struct bio *bio)
+{
+	bio_get(bio);
+}
+
 void stablefs_shim_brelse(struct buffer_head *bh)
 {
 	brelse(bh);
 }
 
+/* The checksum of a part of a segment, which may have several pages. */
+u32 stablefs_shim_bvec_crc32c(u32 crc, const struct bio_vec *bvec, unsigned int offset,
+			      unsigned int len)
+{
+	offset += bvec->bv_offset;
+	while (len) {
+		unsigned int start = offset_in_page(offset);
+		unsigned int n = min_t(unsigned int, len, PAGE_SIZE - start);
+		const void *page = kmap_local_page(bvec->bv_page + offset / PAGE_SIZE);
+
+		crc = crc32c(crc, page + start, n);
+		kunmap_local(page);
+		offset += n;
+		len -= n;
+	}
+	return crc;
+}
+
 void stablefs_shim_cond_resched(void)
 {
 	cond_resched();
+}
+
+/* To the beginning of a page; what is left of size after len bytes becomes zeroes. */
+void stablefs_shim_copy_from_folio(struct page *page, struct folio *folio,
+				   size_t offset, size_t len, size_t size)
+{
+	void *to = page_address(page);
+
+	memcpy_from_folio(to, folio, offset, len);
+	memset(to + len, 0, size - len);
 }
 
 bool stablefs_shim_current_fatal_signal_pending(void)
@@ -196,10 +249,65 @@ int stablefs_shim_finish_open_simple(struct file *file, int error)
 	return finish_open_simple(file, error);
 }
 
+/*
+ * Whether a locked folio has more references than its mappings, its place in the
+ * file and those of the caller explain. Nothing maps it while it is locked, but by
+ * fork(), and whoever unmaps it gives up the reference last: so one that is counted
+ * is never taken for a mapping's.
+ */
+bool stablefs_shim_folio_has_odd_references(const struct folio *folio, int own)
+{
+	int before = folio_expected_ref_count(folio);
+	int count, after;
+
+	smp_rmb();
+	count = folio_ref_count(folio);
+	smp_rmb();
+	after = folio_expected_ref_count(folio);
+	return count > min(before, after) + own;
+}
+
+/* Whether so many bytes of a folio are all 0. */
+bool stablefs_shim_folio_is_zero(struct folio *folio, size_t offset, size_t len)
+{
+	while (len) {
+		size_t n = min(len, PAGE_SIZE - offset_in_page(offset));
+		void *at = kmap_local_folio(folio, offset);
+		bool zero = !memchr_inv(at, 0, n);
+
+		kunmap_local(at);
+		if (!zero)
+			return false;
+		offset += n;
+		len -= n;
+	}
+	return true;
+}
+
+void stablefs_shim_folio_lock(struct folio *folio)
+{
+	folio_lock(folio);
+}
+
+int stablefs_shim_folio_lock_killable(struct folio *folio)
+{
+	return folio_lock_killable(folio);
+}
+
 /* Not that of an anonymous folio, and null once the folio is removed from its file. */
 struct address_space *stablefs_shim_folio_mapping_raw(const struct folio *folio)
 {
 	return READ_ONCE(folio->mapping);
+}
+
+bool stablefs_shim_folio_maybe_dma_pinned(struct folio *folio)
+{
+	return folio_maybe_dma_pinned(folio);
+}
+
+ssize_t stablefs_shim_folio_mkwrite_check_truncate(const struct folio *folio, const struct inode *inode)
+{
+	return folio_mkwrite_check_truncate(folio, inode);
 }
 
 loff_t stablefs_shim_folio_pos(const struct folio *folio)
@@ -227,6 +335,11 @@ bool stablefs_shim_folio_test_uptodate(const struct folio *folio)
 	return folio_test_uptodate(folio);
 }
 
+bool stablefs_shim_folio_test_writeback(const struct folio *folio)
+{
+	return folio_test_writeback(folio);
+}
+
 int stablefs_shim_folio_wait_locked_killable(struct folio *folio)
 {
 	return folio_wait_locked_killable(folio);
@@ -250,6 +363,37 @@ gid_t stablefs_shim_i_gid_read(const struct inode *inode)
 void stablefs_shim_i_gid_write(struct inode *inode, gid_t gid)
 {
 	i_gid_write(inode, gid);
+}
+
+void stablefs_shim_i_mmap_lock_read(struct address_space *mapping)
+{
+	i_mmap_lock_read(mapping);
+}
+
+/*
+ * The mapping after that one, or the first, that is shared and has any of those
+ * pages of the file. vma_interval_tree_iter_next() is not exported.
+ */
+struct vm_area_struct *stablefs_shim_i_mmap_next_shared(struct address_space *mapping,
+							struct vm_area_struct *vma,
+							pgoff_t first, pgoff_t last)
+{
+	struct rb_node *node;
+
+	node = vma ? rb_next(&vma->shared.rb) : rb_first_cached(&mapping->i_mmap);
+	for (; node; node = rb_next(node)) {
+		vma = rb_entry(node, struct vm_area_struct, shared.rb);
+		if (vma->vm_pgoff > last)
+			break;
+		if (vma->vm_flags & VM_SHARED && vma_last_pgoff(vma) >= first)
+			return vma;
+	}
+	return NULL;
+}
+
+void stablefs_shim_i_mmap_unlock_read(struct address_space *mapping)
+{
+	i_mmap_unlock_read(mapping);
 }
 
 loff_t stablefs_shim_i_size_read(const struct inode *inode)
@@ -401,6 +545,13 @@ void stablefs_shim_inode_unlock_shared(struct inode *inode)
 	inode_unlock_shared(inode);
 }
 
+/* Has whoever waits for the file to be written be told, and who watches the volume. */
+void stablefs_shim_inode_write_failed(struct inode *inode, loff_t pos, u64 len, int error)
+{
+	mapping_set_error(inode->i_mapping, error);
+	fserror_report_io(inode, FSERR_BUFFERED_WRITE, pos, len, error, GFP_NOFS);
+}
+
 int stablefs_shim_inode_writers(const struct inode *inode)
 {
 	return atomic_read(&inode->i_writecount);
@@ -507,6 +658,11 @@ bool stablefs_shim_mapping_stable_writes(const struct address_space *mapping)
 	return mapping_stable_writes(mapping);
 }
 
+bool stablefs_shim_mapping_writably_mapped(const struct address_space *mapping)
+{
+	return mapping_writably_mapped(mapping);
+}
+
 void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
@@ -524,6 +680,11 @@ unsigned int stablefs_shim_memalloc_nofs_save(void)
 void stablefs_shim_memcpy_racy(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
+}
+
+size_t stablefs_shim_offset_in_folio(const struct folio *folio, loff_t pos)
+{
+	return offset_in_folio(folio, pos);
 }
 
 struct folio *stablefs_shim_page_folio(struct page *page)
@@ -683,8 +844,83 @@ void stablefs_shim_vma_desc_set_hugepage(struct vm_area_desc *desc)
 	vma_desc_set_flags(desc, VMA_HUGEPAGE_BIT);
 }
 
+void stablefs_shim_wbc_account_cgroup_owner(struct writeback_control *wbc,
+					    struct folio *folio, size_t bytes)
+{
+	wbc_account_cgroup_owner(wbc, folio, bytes);
+}
+
+/* Whether any of the folios that were found is pinned. */
+bool stablefs_shim_wbc_any_pinned(const struct writeback_control *wbc)
+{
+	for (unsigned int i = 0; i < folio_batch_count(&wbc->fbatch); i++)
+		if (folio_maybe_dma_pinned(wbc->fbatch.folios[i]))
+			return true;
+	return false;
+}
+
+/* The first and the last page that are to be written. */
+pgoff_t stablefs_shim_wbc_first(const struct writeback_control *wbc)
+{
+	return wbc->range_cyclic ? 0 : wbc->range_start >> PAGE_SHIFT;
+}
+
+pgoff_t stablefs_shim_wbc_last(const struct writeback_control *wbc)
+{
+	return wbc->range_cyclic ? ULONG_MAX : wbc->range_end >> PAGE_SHIFT;
+}
+
+/* Forgets the folios before, and finds dirty ones from a page on. */
+unsigned int stablefs_shim_wbc_next_batch(struct writeback_control *wbc,
+					  struct address_space *mapping,
+					  pgoff_t *index, pgoff_t last)
+{
+	folio_batch_release(&wbc->fbatch);
+	return filemap_get_folios_tag(mapping, index, last, PAGECACHE_TAG_DIRTY,
+				      &wbc->fbatch);
+}
+
+/* Of the folios that were found, one after the other. */
+struct folio *stablefs_shim_wbc_next_folio(struct writeback_control *wbc)
+{
+	return folio_batch_next(&wbc->fbatch);
+}
+
+void stablefs_shim_wbc_start(struct writeback_control *wbc)
+{
+	folio_batch_init(&wbc->fbatch);
+}
+
 /* Whether who writes an inode waits for it alone: a sync of all waits once. */
+/*
+ * The process that a mapping belongs to, and its name, for who keeps the mapping;
+ * 0 for one that has gone.
+ */
+pid_t stablefs_shim_vma_owner(struct vm_area_struct *vma, char comm[TASK_COMM_LEN])
+{
+	pid_t pid = 0;
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+
+	rcu_read_lock();
+	owner = rcu_dereference(vma->vm_mm->owner);
+	if (owner) {
+		pid = task_tgid_nr(owner);
+		strscpy_pad(comm, owner->comm, TASK_COMM_LEN);
+	}
+	rcu_read_unlock();
+#endif
+	return pid;
+}
+
 bool stablefs_shim_wbc_waits_for_inode(const struct writeback_control *wbc)
 {
 	return wbc->sync_mode == WB_SYNC_ALL && !wbc->for_sync;
+}
+
+struct folio *stablefs_shim_writeback_iter(struct address_space *mapping,
+					   struct writeback_control *wbc,
+					   struct folio *folio, int *error)
+{
+	return writeback_iter(mapping, wbc, folio, error);
 }

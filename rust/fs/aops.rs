@@ -35,8 +35,10 @@ use crate::kernel::{
         Readahead,
         Writeback, //
     },
-    folio, //
+    folio,
+    iomap::writeback::writepages, //
 };
+use crate::protocol::writeback::write_pages;
 use ::kernel::{
     prelude::*,
     sync::atomic::{
@@ -78,7 +80,16 @@ impl address_space::Operations for Operations {
             return Err(EROFS);
         }
         let inode = writeback.inode();
-        let written = kernel::iomap::writeback::writepages::<iomap::Operations>(writeback);
+        // What devices store to pinned pages is dirty on a frozen volume, too.
+        let unfrozen = if writeback.waits_for_inode() {
+            Some(inode.sb().sb_start_intwrite())
+        } else {
+            inode.sb().sb_start_intwrite_trylock()
+        };
+        let Some(_unfrozen) = unfrozen else {
+            return Ok(());
+        };
+        let written = writepages::<iomap::Operations>(writeback, |pass| write_pages(pass));
         promise::clean(inode);
         written
     }

@@ -4,16 +4,20 @@
 //!
 //! A write of whole blocks over data that the file has takes `i_rwsem` shared, so that there can be
 //! many at a time; any other takes it exclusively. What is no whole number of blocks goes through the
-//! page cache, as two at a time could change one block.
+//! page cache, as two at a time could change one block. So does what is written to a file that others
+//! can store to through a mapping: once the device has the data, C drops their folios, which fails if one
+//! has become dirty meanwhile, wherever in it; then it holds what the blocks had before, too, and
+//! `fsync` says `EIO`.
 //!
-//! On a device with protection information, what is written is a private copy, as whoever has the
-//! memory may be writing to it; and what was read is verified where it lies: in memory that
-//! its owner, or another device, may be writing to. So a mismatch is believed only of memory that
-//! was the device's alone:
+//! Where checksums are computed of what is written, it is a private copy, as whoever has the memory may
+//! be writing to it. What was read from a device with protection information is verified where it lies:
+//! in memory that its owner, or another device, may be writing to. So a mismatch is believed only of
+//! memory that was the device's alone. Both are [`direct`]'s to say.
 //!
-//! read in place → verified, or mismatch → read to private memory → verified and copied, or `EIO`
-//!
-//! A read that ends after the call cannot be read twice, and goes to private memory at once.
+//! The memory may be a mapping of a file of the same volume, or of this very one. It is faulted in, and
+//! copied from, with `i_rwsem` held, which no fault takes, and with nothing else that one could wait
+//! for: blocks are mapped before, with handles that are stopped by then, and no folio is locked. So
+//! nobody waits for himself, nor two for each other.
 
 use super::{
     blocks,
@@ -31,28 +35,35 @@ use super::{
         Data, //
     },
     writing,
-    Inode,
     Stablefs, //
 };
-use crate::kernel::{
-    self,
-    errno,
-    iomap::{
-        direct_write::{
-            dio_write,
-            DirectFailed,
-            DirectFlags,
-            DirectWrite,
-            DirectWritten, //
+use crate::{
+    kernel::{
+        self,
+        errno,
+        iomap::{
+            direct_write::{
+                dio_write,
+                DirectFailed,
+                DirectWrite,
+                DirectWritten, //
+            },
+            FailedRead,
+            Operations as _, //
         },
-        FailedRead,
-        Operations as _, //
+        kiocb,
+        locks::{
+            InodeExclusive,
+            InodeShared, //
+        }, //
     },
-    kiocb,
-    locks::{
-        InodeExclusive,
-        InodeShared, //
-    }, //
+    protocol::direct::{
+        self,
+        DirectRead,
+        Failure,
+        Read,
+        Target, //
+    },
 };
 use ::kernel::prelude::*;
 
@@ -67,23 +78,50 @@ use ::kernel::prelude::*;
 /// Sleeps.
 pub(super) fn read(read: kiocb::Read<'_, Stablefs>) -> Result<usize> {
     let file = read.file();
-    let bounce = !read.is_sync();
-    let mut read = read.lock_shared()?;
+    let read = read.lock_shared()?;
     file.file_accessed();
-    match kernel::iomap::dio_rw::<iomap::Operations>(&mut read, bounce) {
-        // Only `end_io` below says that.
-        Err(error) if error == errno::eilseq() => {
-            kernel::iomap::dio_rw::<iomap::Operations>(&mut read, true)
-        }
-        result => result,
+    match direct::read(&mut Reading(read)) {
+        Ok(Read::Once(read) | Read::Again(read)) => Ok(read),
+        Err(Failure::Mismatch(error) | Failure::Other(error)) => Err(error),
     }
 }
 
-/// A direct read has failed. `EILSEQ` says that it has to be read again, to private memory.
+/// A direct read, with what it takes to do it twice.
+struct Reading<'a>(kiocb::Locked<'a, Stablefs>);
+
+impl DirectRead for Reading<'_> {
+    type Done = usize;
+    type Error = Error;
+
+    fn is_sync(&self) -> bool {
+        self.0.is_sync()
+    }
+
+    fn read(&mut self, target: Target) -> Result<usize, Failure<Error>> {
+        if target == Target::Private && self.is_sync() {
+            self.0.inode().sb().volume().counters().read_again();
+        }
+        let read = kernel::iomap::dio_rw::<iomap::Operations>(&mut self.0, target);
+        read.map_err(|error| {
+            // Only `end_io` below says that.
+            if error == errno::eilseq() {
+                Failure::Mismatch(error)
+            } else {
+                Failure::Other(error)
+            }
+        })
+    }
+}
+
+/// A direct read has failed. `EILSEQ` says that what is in the reader's memory does not match; all else
+/// is what the system call shall return.
 pub(super) fn end_io(read: &FailedRead<'_, Stablefs>) -> Error {
-    let verified = iomap::Operations::verifier(read.inode.sb()).is_some();
-    if verified && !read.bounced && read.error == errno::eilseq() {
-        return read.error;
+    if read.error == errno::eilseq() {
+        let verified = iomap::Operations::verifier(read.inode.sb()).is_some();
+        if verified && !read.bounced {
+            return read.error;
+        }
+        read.inode.sb().volume().counters().guard_error_read();
     }
     read_error::report(read.inode, read.pos, read.len, read.error)
 }
@@ -119,10 +157,12 @@ fn write_shared(write: kiocb::Write<'_, Stablefs>) -> Result<Shared<'_>> {
         return Ok(Shared::Written(0));
     };
     writing::check_data(inode)?;
-    if !checked.is_nosec() || checked.extends() || !is_overwrite(&checked)? {
+    if !checked.is_nosec() || checked.extends() || !is_direct(&checked)? || !is_overwrite(&checked)?
+    {
         return Ok(Shared::NeedsExclusive(checked.unlock()));
     }
-    match dio_write::<iomap::Operations, _>(checked.kiocb_modified()?, flags(inode))? {
+    let ready = checked.kiocb_modified()?;
+    match dio_write::<iomap::Operations, _>(direct::write(ready, inode))? {
         DirectWritten::Done { written, .. } => Ok(Shared::Written(written)),
         DirectWritten::NeedsBuffered { write, direct: 0 } => {
             Ok(Shared::NeedsExclusive(write.start_again()))
@@ -136,18 +176,18 @@ fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
     let Some(checked) = locked.generic_write_checks()? else {
         return Ok(0);
     };
-    let is_whole = is_whole(&checked)?;
+    let is_direct = is_direct(&checked)?;
     let is_nowait = checked.is_nowait();
     // What follows waits for the device, or for the journal.
-    if is_nowait && (!is_whole || checked.extends()) {
+    if is_nowait && (!is_direct || checked.extends()) {
         return Err(EAGAIN);
     }
-    if !is_whole {
-        // The device may be writing to another part of one of the blocks.
+    if !is_direct {
+        // The device may be writing to another part of one of the blocks, or of the folios.
         checked.inode_lock().inode_dio_wait();
     }
     let ready = file::begin_write(checked)?;
-    let (mut ready, direct) = if is_whole {
+    let (mut ready, direct) = if is_direct {
         match write_whole(ready)? {
             DirectWritten::Done { written, .. } => return Ok(written),
             DirectWritten::NeedsBuffered { direct: 0, .. } if is_nowait => return Err(EAGAIN),
@@ -176,7 +216,7 @@ fn write_whole(
     } else {
         None
     };
-    let written = dio_write::<iomap::Operations, _>(ready, flags(inode));
+    let written = dio_write::<iomap::Operations, _>(direct::write(ready, inode));
     let Some(last) = last.filter(|_| end > inode.i_size_read()) else {
         return Ok(written?);
     };
@@ -188,12 +228,13 @@ fn write_whole(
     Ok(written?)
 }
 
-fn flags(inode: &Inode) -> DirectFlags {
-    if inode.mapping_stable_writes() {
-        DirectFlags::BOUNCE
-    } else {
-        DirectFlags::NONE
-    }
+/// Whether a write leaves out the page cache, as far as is known before.
+///
+/// # Errors
+///
+/// As of [`is_whole`].
+fn is_direct(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
+    Ok(is_whole(write)? && !write.inode().mapping_writably_mapped())
 }
 
 /// Whether a write is of whole blocks.
@@ -213,11 +254,8 @@ fn is_whole(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
     Ok(is_multiple(blocks::len(inode)))
 }
 
-/// Whether a write is of whole blocks, which all hold data of the file.
+/// Whether a write of whole blocks is of such as all hold data of the file.
 fn is_overwrite(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
-    if !is_whole(write)? {
-        return Ok(false);
-    }
     let inode = write.inode();
     let mut lblks = blocks::around(inode, write.pos(), write.end())?;
     while lblks.start < lblks.end {
@@ -238,11 +276,14 @@ fn is_overwrite(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
 
 /// The device has the data of a direct write.
 pub(super) fn end_write(write: &DirectWrite<'_, Stablefs>) -> Result {
+    let inode = write.inode;
+    if write.result == Err(errno::eilseq()) {
+        inode.sb().volume().counters().guard_error_written();
+    }
     if write.result.is_err() || write.len == 0 {
         // Nobody knows which of them it has.
         return Ok(());
     }
-    let inode = write.inode;
     let data = Data {
         pos: write.pos,
         len: write.len,

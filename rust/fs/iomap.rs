@@ -95,13 +95,6 @@ impl iomap::Operations for Operations {
 
 impl WriteOperations for Operations {
     fn iomap_begin(inode: &Inode, pos: u64, len: u64, flags: Flags) -> Result<WriteMapping<'_>> {
-        if flags.contains(Flags::FAULT) && inode.mapping_stable_writes() {
-            // Before anything else becomes of the folio, which is locked: what the device is being
-            // given of it does not change.
-            if let Some(range) = ByteRange::new(pos, len) {
-                inode.filemap_fdatawait_range_keep_errors(range);
-            }
-        }
         for_write(inode, pos, len, flags)
     }
 
@@ -269,7 +262,7 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
 /// Sleeps. No handle is started; of who holds them, a folio may be locked.
 pub(super) fn allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
     let make_room = || match who {
-        Who::Holder => balloc::make_room(inode.sb()),
+        Who::Holder | Who::Essential => balloc::make_room(inode.sb()),
         _ => promise::make_room(inode.sb()),
     };
     match try_allocate(inode, lblks, who) {

@@ -10,6 +10,7 @@
 //! | [`options`] | mount options |
 //! | [`sops`] | what a mounted volume does |
 //! | [`volume`] | what is kept for a mounted volume |
+//! | [`counters`] | what is counted of it |
 //! | [`superblock`] | the superblock, read and written |
 //! | [`recovery`] | what has to happen before a volume means anything |
 //! | [`journal`] | where the journal is |
@@ -39,6 +40,7 @@
 //! | [`promise`] | room for what it takes to make that data of the file |
 //! | [`fault`] | stores to mappings |
 //! | [`writeback`] | data on their way to the device |
+//! | [`audit`] | whether they change meanwhile |
 //! | [`fsync`] | and there |
 //! | [`size`] | files become longer or shorter |
 //! | [`fallocate`] | room, zeroes, holes |
@@ -63,8 +65,10 @@
 mod acl;
 mod aops;
 mod attr;
+mod audit;
 mod balloc;
 mod blocks;
+mod counters;
 mod dax;
 mod delalloc;
 mod dio;
@@ -111,6 +115,7 @@ use crate::{
     kernel::{
         self,
         crc32c::crc32c,
+        debugfs,
         vfs, //
     },
     ondisk,
@@ -121,11 +126,19 @@ static STABLEFS: vfs::FileSystem<Stablefs> = vfs::FileSystem::new(&crate::THIS_M
 
 /// Makes volumes mountable, for as long as the value is kept.
 pub(crate) fn register() -> Result<Registration> {
-    STABLEFS.register()
+    let dir = debugfs::TypeDir::new(<Stablefs as vfs::FileSystemType>::NAME);
+    Ok(Registration {
+        _types: STABLEFS.register()?,
+        _dir: dir,
+    })
 }
 
 /// Keeps volumes mountable.
-pub(crate) type Registration = vfs::Registration<Stablefs>;
+pub(crate) struct Registration {
+    _types: vfs::Registration<Stablefs>,
+    /// Dropped after the last volume, which has a directory in it.
+    _dir: debugfs::TypeDir,
+}
 
 /// The filesystem type.
 pub(crate) struct Stablefs;

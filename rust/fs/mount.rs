@@ -150,6 +150,9 @@ impl fs_context::FillSuper for Stablefs {
 // Not inlined, as the kernel's stack is short, and what is called afterwards goes deep.
 #[inline(never)]
 fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Volume, Refusal> {
+    if given.audit() {
+        sb.set_stable_writes();
+    }
     let settled = settle(sb, given.noload())?;
     let superblock = settled.superblock();
     let journal = Journal::find(sb, superblock)?;

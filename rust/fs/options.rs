@@ -2,7 +2,7 @@
 
 //! Mount options: given by the mounter, beside the volume's own defaults → in force → shown.
 //!
-//! Names and meanings are ext4's. What this version could only ignore is refused, so that nobody
+//! Names and meanings are ext4's, but for `audit`, which ext4 has not. What this version could only ignore is refused, so that nobody
 //! believes it to be in force.
 
 use super::dax::DaxMode;
@@ -34,6 +34,7 @@ use ::kernel::{
 #[derive(Clone, Copy)]
 enum Setting {
     Acl(bool),
+    Audit,
     Dax(DaxMode),
     Errors(Errors),
     NoLoad,
@@ -52,8 +53,9 @@ static ERRORS: Words<Setting, 3> = Words::new([
     (c"remount-ro", Setting::Errors(Errors::RemountRo)),
 ]);
 
-static OPTIONS: Table<Setting, 9> = Table::new([
+static OPTIONS: Table<Setting, 10> = Table::new([
     Spec::flag(c"acl", Setting::Acl(true)),
+    Spec::flag(c"audit", Setting::Audit),
     Spec::flag(c"dax", Setting::Dax(DaxMode::Always)),
     Spec::flag(c"noacl", Setting::Acl(false)),
     Spec::flag(c"noload", Setting::NoLoad),
@@ -68,6 +70,7 @@ static OPTIONS: Table<Setting, 9> = Table::new([
 #[derive(Default)]
 pub(crate) struct Given {
     acl: Option<bool>,
+    audit: bool,
     dax: Option<DaxMode>,
     errors: Option<Errors>,
     noload: bool,
@@ -79,12 +82,18 @@ impl Given {
     pub(super) fn parse(&mut self, parameter: Parameter<'_>) -> Result {
         match parameter.parse(&OPTIONS)? {
             Setting::Acl(acl) => self.acl = Some(acl),
+            Setting::Audit => self.audit = true,
             Setting::Dax(dax) => self.dax = Some(dax),
             Setting::Errors(errors) => self.errors = Some(errors),
             Setting::NoLoad => self.noload = true,
             Setting::UserXattr(user_xattr) => self.user_xattr = Some(user_xattr),
         }
         Ok(())
+    }
+
+    /// Whether data shall be looked at again after they were written.
+    pub(super) fn audit(&self) -> bool {
+        self.audit
     }
 
     /// Whether the journal shall be left alone.
@@ -95,6 +104,8 @@ impl Given {
 
 /// What is in force for a mounted volume. What remounting can change is read without a lock.
 pub(super) struct Options {
+    /// Whether data are looked at again after they were written.
+    pub(super) audit: bool,
     /// Which files are accessed without the page cache.
     pub(super) dax: DaxMode,
     is_dax_given: bool,
@@ -111,6 +122,7 @@ impl Options {
     pub(super) fn new(given: &Given, volume: &Superblock) -> Self {
         let errors = given.errors.unwrap_or(volume.settings().errors());
         Self {
+            audit: given.audit,
             dax: given.dax.unwrap_or_default(),
             is_dax_given: given.dax.is_some(),
             noload: given.noload,
@@ -133,6 +145,10 @@ impl Options {
         let mounted = self.is_dax_given.then_some(self.dax);
         if given.dax.is_some() && given.dax != mounted {
             return Err(Fixed { option: "dax" });
+        }
+        // Inodes that are there already would go on without.
+        if given.audit && !self.audit {
+            return Err(Fixed { option: "audit" });
         }
         // Whether the journal is replayed was decided before anything was read.
         if given.noload && !self.noload {
@@ -207,6 +223,9 @@ impl Options {
                 DaxMode::Inode => "inode",
             };
             seq_print!(seq, ",dax={dax}");
+        }
+        if self.audit {
+            seq_print!(seq, ",audit");
         }
         if is_given_up {
             seq_print!(seq, ",emergency_ro");

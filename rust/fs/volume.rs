@@ -3,6 +3,7 @@
 //! What is kept for a mounted volume.
 
 use super::{
+    counters::Counters,
     dax::Dax,
     groups::{
         Allocator,
@@ -18,6 +19,8 @@ use super::{
 };
 use crate::{
     kernel::{
+        audit::Auditor,
+        debugfs::Shown,
         integrity::Verifier,
         iomap::writeback::Completions,
         shrinker::Registration,
@@ -57,12 +60,14 @@ pub(crate) struct Volume {
     dax: Dax,
     verifier: Option<Verifier>,
     completions: Completions<iomap::Operations>,
+    auditor: Option<Auditor>,
     orphans: SetOnce<Pin<KBox<Orphans>>>,
     shared_xattrs: Pin<KBox<Mutex<()>>>,
     is_open: Atomic<bool>,
     has_errors: Atomic<bool>,
     incidents: Pin<KBox<SpinLock<Option<Incidents>>>>,
     shortages: Atomic<u32>,
+    counters: Shown<Counters>,
 }
 
 impl Volume {
@@ -79,15 +84,19 @@ impl Volume {
         maps: Registration<Maps>,
     ) -> Result<Self> {
         let superblock = settled.into_superblock();
+        let counters = Shown::new(sb, Counters::new()?)?;
+        let auditor = || Auditor::new(superblock.block_size().bytes());
         Ok(Self {
             dax: Dax::new(sb, superblock.block_size(), options.dax)?,
-            verifier: Verifier::new(sb)?,
+            verifier: Verifier::new(sb, counters.mismatches())?,
             completions: Completions::new(sb)?,
+            auditor: options.audit.then(auditor).transpose()?,
             orphans: SetOnce::new(),
             is_open: Atomic::new(false),
             has_errors: Atomic::new(false),
             incidents: KBox::pin_init(new_spinlock!(None, "stablefs::incidents"), GFP_KERNEL)?,
             shortages: Atomic::new(0),
+            counters,
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
             options,
@@ -109,6 +118,11 @@ impl Volume {
     /// What is done once data have been written.
     pub(super) fn completions(&self) -> &Completions<iomap::Operations> {
         &self.completions
+    }
+
+    /// What looks at data again after they were written, with the mount option for that.
+    pub(super) fn auditor(&self) -> Option<&Auditor> {
+        self.auditor.as_ref()
     }
 
     /// Blocks that hold the format's own structures.
@@ -199,6 +213,11 @@ impl Volume {
     /// Blocks are lacking that this task wanted to take.
     pub(super) fn count_shortage(&self) {
         self.shortages.fetch_add(1, Relaxed);
+    }
+
+    /// What is counted.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The mount options in force.

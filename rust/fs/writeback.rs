@@ -31,20 +31,39 @@ use super::{
     SuperBlock, //
 };
 use crate::{
+    allocation::Who,
     kernel::{
-        iomap::writeback::{
-            Added,
-            Completions,
-            Ioend,
-            WritebackOperations,
-            WritebackRange, //
+        errno,
+        iomap::{
+            writeback::{
+                Added,
+                Completions,
+                Ended,
+                Io,
+                Ioend,
+                Ioends,
+                MappedRange,
+                WritebackOperations,
+                WritebackRange, //
+            },
+            Kind,
+            Mapping,
+            WriteMapping, //
         },
         log, //
     },
     ondisk::{
         extent::State,
+        Blocks,
         Lblk,
         LblkRange, //
+    },
+    protocol::writeback::{
+        Finished,
+        Gather,
+        Gathered,
+        Pins,
+        UnderWriteback, //
     },
 };
 use ::kernel::prelude::*;
@@ -54,24 +73,16 @@ impl WritebackOperations for Operations {
         sb.volume().completions()
     }
 
-    fn writeback_range(range: WritebackRange<'_, Self>) -> Result<Added> {
-        let (inode, pos, end) = (range.inode(), range.pos(), range.folio_end());
-        let add = || {
-            let mapped = if range.cached() == Some(map::cookie(inode)) {
-                range.map_as_before()?
-            } else {
-                let mapping = with_memory(|| iomap::find(inode, pos))?;
-                range.map(&mapping)?
-            };
-            let is_unwritten = mapped.is_unwritten();
-            let added = mapped.add_to_ioend()?;
-            if is_unwritten {
-                let lblks = blocks::around(inode, pos, pos.saturating_add(added.len()))?;
-                promise::submit(inode, lblks.len());
-            }
-            Ok(added)
-        };
-        add().inspect_err(|error| {
+    fn writeback_range<'a>(
+        range: UnderWriteback<WritebackRange<'a, Self>>,
+        ioends: &mut Ioends<'a, Self>,
+    ) -> Result<Added> {
+        let at = range.get();
+        let (inode, pos, end) = (at.inode(), at.pos(), at.folio_end());
+        let written = range
+            .map(map_range)
+            .and_then(|mapped| write(mapped, ioends));
+        written.inspect_err(|error| {
             // The data are lost, as whoever waits for them is told: these, and what else of the folio
             // comes after them.
             let end = end.min(blocks::pos(inode, Lblk::END));
@@ -80,6 +91,10 @@ impl WritebackOperations for Operations {
                 delalloc::release(inode, lblks);
             }
         })
+    }
+
+    fn writeback_submit(io: Gathered<Io<'_, Self>>) -> Result {
+        io.seal().submit()
     }
 
     fn needs_end_io(ioend: &Ioend<'_, Stablefs>) -> bool {
@@ -93,6 +108,13 @@ impl WritebackOperations for Operations {
         }
         let (inode, pos) = (ioend.inode, ioend.pos);
         let end = pos.saturating_add(ioend.len);
+        if result.is_err_and(|error| error == errno::eilseq()) {
+            inode.sb().volume().counters().guard_error_written();
+        }
+        if let (Err(error), true) = (result, ioend.is_copy) {
+            // Of others C tells.
+            report_loss(inode, pos, end, error);
+        }
         let data = Data {
             pos,
             len: ioend.len,
@@ -109,6 +131,72 @@ impl WritebackOperations for Operations {
         }
         recorded
     }
+
+    fn ended(io: Finished<Ended<'_, Self>>) {
+        io.record().end_writeback();
+    }
+}
+
+/// Finds out where to write a range, after it has been allocated if it was reserved.
+fn map_range(range: WritebackRange<'_, Operations>) -> Result<MappedRange<'_, Operations>> {
+    if range.cached() == Some(map::cookie(range.inode())) {
+        return range.map_as_before();
+    }
+    let mapping = with_memory(|| find(&range))?;
+    range.map(&mapping)
+}
+
+/// Finds a range as [`iomap::find`] does. A hole has something in it if a device has stored to the
+/// folio, by way of a pin, after it was punched.
+fn find<'a>(range: &WritebackRange<'a, Operations>) -> Result<WriteMapping<'a>> {
+    let (inode, pos) = (range.inode(), range.pos());
+    let found = iomap::find(inode, pos)?;
+    let Mapping { pos: hole, len, .. } = found.mapping;
+    let end = hole.saturating_add(len).min(range.end());
+    if !matches!(found.mapping.kind, Kind::Hole) || range.is_zero(end) {
+        return Ok(found);
+    }
+    iomap::allocate(inode, blocks::around(inode, pos, end)?, Who::Essential)?;
+    iomap::find(inode, pos)
+}
+
+/// Writes as much of a range as is in one piece on the device.
+fn write<'a>(
+    range: UnderWriteback<MappedRange<'a, Operations>>,
+    ioends: &mut Ioends<'a, Operations>,
+) -> Result<Added> {
+    let at = range.get();
+    let (inode, pos) = (at.inode(), at.pos());
+    let n =
+        |len| -> Result<Blocks> { Ok(blocks::around(inode, pos, pos.saturating_add(len))?.len()) };
+    let unwritten = if at.is_unwritten() {
+        n(at.len())?
+    } else {
+        Blocks(0)
+    };
+    if unwritten > Blocks(0) {
+        // Before it is submitted, as it may end at once.
+        promise::submit(inode, unwritten);
+    }
+    let stable = match range.check_pins() {
+        Pins::None(stable) => stable,
+        Pins::Maybe(held) => {
+            let counters = inode.sb().volume().counters();
+            if held.get().is_pinned() {
+                counters.copied_pinned();
+            } else {
+                counters.copied_referenced();
+            }
+            held.copy()
+        }
+    };
+    let added = ioends.add(stable);
+    if unwritten > Blocks(0) {
+        let submitted = added.as_ref().map_or(Ok(Blocks(0)), |added| n(added.len()));
+        let rest = unwritten.0.saturating_sub(submitted?.0);
+        promise::end(inode, Blocks(rest));
+    }
+    added
 }
 
 /// Has the log say that data are lost for a reason that is not the device's.

@@ -4,6 +4,8 @@
 //!
 //! locked → being read → released (read or not, and no longer locked by us); or locked → removed
 //!
+//! for a store: lock → looked at → dirty → left locked
+//!
 //! C header: [include/linux/pagemap.h](srctree/include/linux/pagemap.h)
 
 use super::{
@@ -11,7 +13,10 @@ use super::{
     vfs::FileSystemType, //
 };
 use crate::bindings;
-use ::kernel::prelude::*;
+use ::kernel::{
+    error::to_result,
+    prelude::*, //
+};
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
@@ -100,7 +105,7 @@ impl<'a, T: FileSystemType> Locked<'a, T> {
         let mapping = self.inode().i_mapping();
         // SAFETY: In that page cache, and locked, by the type invariants.
         let err = unsafe { bindings::generic_error_remove_folio(mapping, self.0.as_ptr()) };
-        ::kernel::error::to_result(err)?;
+        to_result(err)?;
         // CAST: a small number.
         Ok(Released(
             bindings::positive_aop_returns_AOP_TRUNCATED_PAGE as c_int,
@@ -184,5 +189,103 @@ impl Released<'_> {
     /// What C shall be told.
     pub(super) fn into_raw(self) -> c_int {
         self.0
+    }
+}
+
+/// The lock of a folio that was in the page cache of a file when it was found, and may be in none any
+/// more. Dropping it unlocks the folio.
+///
+/// # Invariants
+///
+/// The folio is locked by this thread, and has a reference for `'a`.
+#[must_use = "the folio is unlocked when this is dropped"]
+pub(super) struct Lock<'a>(NonNull<bindings::folio>, PhantomData<&'a bindings::folio>);
+
+impl Lock<'_> {
+    /// Locks a folio.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if a signal came that ends the program.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// The folio has to have a reference for the lifetime of the value, and be, or have been, in the
+    /// page cache.
+    pub(super) unsafe fn folio_lock_killable(folio: NonNull<bindings::folio>) -> Result<Self> {
+        // SAFETY: Valid by the contract of this function.
+        to_result(unsafe { bindings::folio_lock_killable(folio.as_ptr()) })?;
+        // INVARIANT: Just locked; the reference is the caller's.
+        Ok(Self(folio, PhantomData))
+    }
+
+    /// How many bytes of it are inside the file, whose folio it is or was.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: none, or it was removed.
+    pub(super) fn mkwrite_check_truncate<T: FileSystemType>(
+        &self,
+        inode: &Inode<T>,
+    ) -> Result<usize> {
+        // SAFETY: Both are valid by their type invariants.
+        let len =
+            unsafe { bindings::folio_mkwrite_check_truncate(self.0.as_ptr(), inode.as_ptr()) };
+        usize::try_from(len).map_err(|_| EFAULT)
+    }
+
+    /// Whether it has what the file has there.
+    pub(super) fn is_uptodate(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::folio_test_uptodate(self.0.as_ptr()) }
+    }
+
+    /// Whether it is under writeback. If not it will not be, as long as it is locked.
+    pub(super) fn is_writeback(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::folio_test_writeback(self.0.as_ptr()) }
+    }
+
+    /// Waits until it is not under writeback.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if a signal came that ends the program.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. No handle of the journal may be open.
+    pub(super) fn wait_writeback_killable(&mut self) -> Result {
+        // SAFETY: Valid by the type invariants.
+        to_result(unsafe { bindings::folio_wait_writeback_killable(self.0.as_ptr()) })
+    }
+
+    /// Where in the file it begins, or did when it was removed.
+    pub(super) fn pos(&self) -> Result<u64> {
+        // SAFETY: Valid by the type invariants; it was in the page cache, so that this is its place.
+        let pos = unsafe { bindings::folio_pos(self.0.as_ptr()) };
+        u64::try_from(pos).map_err(|_| EINVAL)
+    }
+
+    /// Marks all of it as dirty.
+    pub(super) fn mark_dirty(&mut self) {
+        // SAFETY: Valid by the type invariants, and locked, so that it stays in its file.
+        unsafe { bindings::folio_mark_dirty(self.0.as_ptr()) };
+    }
+
+    /// Leaves it to somebody else to unlock it.
+    pub(super) fn leave_locked(self) {
+        let _ = ManuallyDrop::new(self);
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Locked by this thread, by the type invariants.
+        unsafe { bindings::folio_unlock(self.0.as_ptr()) };
     }
 }

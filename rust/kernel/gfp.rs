@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How memory is allocated where there is no way back.
+//! How memory is allocated where there is no way back, or no need.
 //!
 //! C header: [include/linux/gfp_types.h](srctree/include/linux/gfp_types.h)
 
@@ -17,3 +17,12 @@ use core::mem::transmute;
 // SAFETY: `Flags` has one field, of type `u32`, which any bits are a value of. It is as long as that, or
 // this does not compile.
 pub(crate) const GFP_NOFAIL: Flags = unsafe { transmute::<u32, Flags>(bindings::GFP_NOFAIL) };
+
+/// Waits a little for memory, calls no filesystem meanwhile, and says nothing if there is none: for what
+/// can be done without.
+///
+/// # Context
+///
+/// Sleeps.
+// SAFETY: As above.
+pub(crate) const GFP_SPARE: Flags = unsafe { transmute::<u32, Flags>(bindings::GFP_SPARE) };

@@ -13,30 +13,43 @@
 
 use super::{
     current,
+    errno,
     iomap::ioend,
     super_block::OnDevice, //
 };
 use crate::bindings;
 use ::kernel::{
     container_of,
-    prelude::*, //
+    error::to_result,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
+/// How many bios were read into the page cache that did not match.
+pub(crate) type Mismatches = Arc<Atomic<u64>>;
+
 /// The verifier of all reads of a volume.
-pub(crate) struct Verifier(ioend::Queues);
+pub(crate) struct Verifier(ioend::Queues<Mismatches>);
 
 impl Verifier {
-    /// A verifier, if the block device has data whose guard tags can be verified.
+    /// A verifier, if the block device has data whose guard tags can be verified. Of direct reads it
+    /// counts nothing, as those that do not match may be done again.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(sb: &OnDevice) -> Result<Option<Self>> {
+    pub(crate) fn new(sb: &OnDevice, mismatches: Mismatches) -> Result<Option<Self>> {
         // SAFETY: Open as long as `sb`.
         if !unsafe { bindings::bdev_has_integrity_csum(sb.bdev()) } {
             return Ok(None);
         }
-        let queues = ioend::Queues::new(sb, c"stablefs-read", verify)?;
+        let queues = ioend::Queues::new(sb, c"stablefs-read", verify, mismatches)?;
         Ok(Some(Self(queues)))
     }
 
@@ -87,15 +100,34 @@ pub(super) unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
 ///
 /// Called by the workqueue of a [`Verifier`] only.
 unsafe extern "C" fn verify(work: *mut bindings::work_struct) {
-    // SAFETY: By the contract of this function.
+    // SAFETY: By the contract of this function; the queues are those of a `Verifier`.
+    let mismatches = unsafe { ioend::data::<Mismatches>(work) };
+    // SAFETY: As above.
     for ioend in unsafe { ioend::take(work) } {
         let ioend = ioend.as_ptr();
-        // SAFETY: Taken off the queue, so ours alone.
-        let status = unsafe { (*ioend).io_bio.bi_status };
+        // SAFETY: Taken off the queue, so ours alone; and so below.
+        let (status, flags) = unsafe { ((*ioend).io_bio.bi_status, (*ioend).io_flags) };
+        // SAFETY: As above.
+        let bio = unsafe { &raw mut (*ioend).io_bio };
         // SAFETY: The function has no preconditions.
         let error = unsafe { bindings::blk_status_to_errno(status) };
-        // SAFETY: As above, and not used any more. Here is a task, as the function wants it.
+        let is_direct = u32::from(flags) & bindings::IOMAP_IOEND_DIRECT != 0;
+        if !is_direct {
+            // What has come of verifying it is found in the ioend, which goes with its bio.
+            // SAFETY: Valid.
+            unsafe { bindings::bio_get(bio) };
+        }
+        // SAFETY: Ours. Here is a task, as the function wants it.
         unsafe { bindings::iomap_finish_ioends(ioend, error) };
+        if !is_direct {
+            // SAFETY: Valid as long as the bio, of which the reference from above is left.
+            let error = to_result(unsafe { (*ioend).io_error });
+            // SAFETY: That reference; neither is used any more.
+            unsafe { bindings::bio_put(bio) };
+            if error == Err(errno::eilseq()) {
+                mismatches.fetch_add(1, Relaxed);
+            }
+        }
         current::cond_resched();
     }
 }

@@ -163,12 +163,7 @@ impl<'a, T: FileSystemType> Read<'a, T> {
     }
 }
 
-impl<'a, T: FileSystemType> Locked<'a, T> {
-    /// The inode.
-    pub(crate) fn inode(&self) -> &'a Inode<T> {
-        self.read.inode()
-    }
-
+impl<T: FileSystemType> Locked<'_, T> {
     /// Has C read: it gets the kiocb and the destination, both valid and nobody else's.
     ///
     /// # Errors
@@ -188,6 +183,14 @@ impl<'a, T: FileSystemType> Locked<'a, T> {
             unsafe { to.revert(taken) };
         }
         result
+    }
+}
+
+impl<'a, T: FileSystemType> Deref for Locked<'a, T> {
+    type Target = Kiocb<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.read
     }
 }
 

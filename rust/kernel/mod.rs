@@ -8,11 +8,13 @@
 //! path leaves out what comes before.
 
 pub(crate) mod address_space;
+pub(crate) mod audit;
 pub(crate) mod buffer;
 pub(crate) mod capability;
 pub(crate) mod crc32c;
 pub(crate) mod current;
 pub(crate) mod dax;
+pub(crate) mod debugfs;
 mod deferred;
 pub(crate) mod dentry;
 pub(crate) mod dir;

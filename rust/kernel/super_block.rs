@@ -70,6 +70,14 @@ impl OnDevice {
         unsafe { (&raw const (*self.as_ptr()).s_id).cast() }
     }
 
+    /// Whether data must not change while they are written: the device computes checksums, or
+    /// somebody before it.
+    pub(crate) fn has_stable_writes(&self) -> bool {
+        // SAFETY: Valid by the type invariants; constant once there are inodes.
+        let flags = unsafe { (*self.as_ptr()).s_iflags };
+        flags & bindings::SB_I_STABLE_WRITES != 0
+    }
+
     /// The block device, open as long as `self`.
     pub(super) fn bdev(&self) -> *mut bindings::block_device {
         // SAFETY: Valid by the type invariants.
@@ -248,6 +256,13 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
     pub(crate) fn set_posix_acl(&mut self, is_on: bool) {
         // SAFETY: `s_umount` is held exclusively by the type invariants.
         unsafe { set_posix_acl(self.as_ptr(), is_on) };
+    }
+
+    /// Has folios under writeback be waited for, even if the device would not need it.
+    pub(crate) fn set_stable_writes(&mut self) {
+        // SAFETY: Valid, and not shared, by the type invariants. There are no inodes yet, which take
+        // it over when they come into being.
+        unsafe { (*self.as_ptr()).s_iflags |= bindings::SB_I_STABLE_WRITES };
     }
 
     /// Sets what handles extended attributes.

@@ -119,24 +119,17 @@ impl<T: FileSystemType> Inode<T> {
         let _ = unsafe { bindings::filemap_flush(self.i_mapping()) };
     }
 
-    /// Waits until what the device is being given of `range` is with it; of errors others are told.
-    ///
-    /// # Context
-    ///
-    /// Sleeps. Folios may be locked, and no handle of the journal open.
-    pub(crate) fn filemap_fdatawait_range_keep_errors(&self, range: ByteRange) {
-        let (start, last) = range.into_raw();
-        // Errors are those of the pages themselves, which are left to others to see.
-        // SAFETY: The pages are the inode's, valid by the type invariants.
-        let _ =
-            unsafe { bindings::filemap_fdatawait_range_keep_errors(self.i_mapping(), start, last) };
-    }
-
     /// Whether the device wants what it is being given not to change: it computes checksums, or
     /// somebody before it.
     pub(crate) fn mapping_stable_writes(&self) -> bool {
         // SAFETY: The pages are the inode's, valid by the type invariants.
         unsafe { bindings::mapping_stable_writes(self.i_mapping()) }
+    }
+
+    /// Whether somebody has it mapped so that he can store to it, or could be allowed to.
+    pub(crate) fn mapping_writably_mapped(&self) -> bool {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        unsafe { bindings::mapping_writably_mapped(self.i_mapping()) }
     }
 }
 

@@ -2,15 +2,18 @@
 
 //! Mappings of files into memory, and faults on them.
 //!
-//! fault → locked (`invalidate_lock` shared), for what does not go through the page cache, and for
-//! stores
+//! fault → locked (`invalidate_lock` shared), for what does not go through the page cache
+//!
+//! Stores to the page cache have [a protocol of their own](crate::protocol::fault).
 //!
 //! C header: [include/linux/mm.h](srctree/include/linux/mm.h)
 
+mod sharers;
 mod write_fault;
 
 pub(crate) use self::write_fault::{
-    LockedWriteFault,
+    StoreOperations,
+    Stored,
     WriteFault, //
 };
 
@@ -21,7 +24,10 @@ use super::{
     locks::InvalidateShared,
     vfs::FileSystemType, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    protocol::fault::Faulted, //
+};
 use ::kernel::{
     page::PAGE_SIZE,
     prelude::*, //
@@ -99,8 +105,8 @@ pub(crate) trait Operations: Sized + 'static {
     /// # Context
     ///
     /// As of [`huge_fault`](Self::huge_fault).
-    fn page_mkwrite(_fault: WriteFault<'_, Self::FileSystem>) -> FaultResult {
-        FaultResult::SIGBUS
+    fn page_mkwrite(_fault: Faulted<WriteFault<'_, Self>>) -> Stored<'_> {
+        Stored::vmf_fs_error(EIO)
     }
 
     /// A page that did not come from the page cache is about to be written to.
@@ -123,6 +129,9 @@ pub(crate) struct Order(pub(super) c_uint);
 pub(crate) struct FaultResult(bindings::vm_fault_t);
 
 impl FaultResult {
+    /// The program gets `SIGBUS`.
+    pub(crate) const SIGBUS: Self = Self(bindings::vm_fault_reason_VM_FAULT_SIGBUS);
+
     /// From what C returned.
     pub(super) fn from_raw(result: bindings::vm_fault_t) -> Self {
         Self(result)
@@ -250,7 +259,8 @@ impl<U: Operations> OperationsTable<U> {
     /// was used for, and has a page with a reference.
     unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: By the contract of this function; the mapping has a reference to the file.
-        U::page_mkwrite(unsafe { WriteFault::from_raw(vmf) }).0
+        let fault = unsafe { WriteFault::from_raw(vmf) };
+        U::page_mkwrite(Faulted::new(fault)).into_raw()
     }
 
     /// # Safety

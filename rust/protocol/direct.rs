@@ -9,9 +9,10 @@
 //!
 //! A private copy is for the device alone from the checksum on, for writes, and up to it, for reads.
 
-/// Whether data have checksums on a device.
+/// Whether data have checksums.
 pub trait Checks {
-    /// Whether a write is given checksums, and a read is compared with them.
+    /// Whether a checksum is computed of what is written, by whomever, that is wrong if the bytes
+    /// change before they are on the device.
     fn has_checksums(&self) -> bool;
 }
 

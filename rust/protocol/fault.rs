@@ -3,11 +3,12 @@
 //! A store to a page that is mapped for reading: the end of all that was written before it, and the
 //! beginning of what is written next.
 //!
-//! fault ([`WriteFault`]) → the volume is not frozen ([`Started`]) → times set, pages cannot be
-//! invalidated ([`Invalidate`]) → [locked](super::folio), still the file's, not under writeback →
-//! [`Reserved`] → [`Dirtied`] → mapped for writing, by C, and unlocked
+//! fault ([`Faulted`]) → the volume is not frozen ([`Started`]) → there may be room, times set, pages
+//! cannot be invalidated ([`Invalidate`]) → [locked](super::folio), still the file's, not under
+//! writeback → [`Reserved`] → [`Dirtied`] → mapped for writing, by C, and unlocked
 //!
 //! * A frozen volume has nothing dirty, and the fault makes something so.
+//! * Room that is there only once something else is written is waited for with nothing locked.
 //! * The `invalidate_lock` keeps those out who free blocks below a folio that stays: a reservation, or
 //!   a block found to be there, must not go before the folio is dirty.
 //! * It is taken before the folio is locked, as truncation does.
@@ -40,6 +41,14 @@ pub trait Started {
     type Error;
     /// The store, with the pages of the file kept from being invalidated as well.
     type Invalidate: Invalidate<Error = Self::Error>;
+
+    /// Finds out whether the store may be let in, and has room be made for it if that takes writing
+    /// what is dirty.
+    ///
+    /// # Errors
+    ///
+    /// It may not, or there will be no room.
+    fn prepare(&mut self) -> Result<(), Self::Error>;
 
     /// Sets the times of the file.
     ///
@@ -76,7 +85,7 @@ pub trait Folio: Locked + Sized {
     ///
     /// # Errors
     ///
-    /// There is no room.
+    /// There is no room. Nothing is reserved that was not before.
     fn reserve(&mut self, len: usize) -> Result<(), Self::Error>;
 
     /// Marks it as dirty.
@@ -89,23 +98,37 @@ pub trait Folio: Locked + Sized {
 /// The folio that a store to a file without invalidation locks.
 type FolioOf<S> = <<S as Started>::Invalidate as Invalidate>::Folio;
 
-/// Lets a store in.
-///
-/// # Errors
-///
-/// Why it fails. Nothing is held.
-///
-/// # Context
-///
-/// Sleeps.
-pub fn page_mkwrite<F: WriteFault>(
-    fault: F,
-) -> Result<<FolioOf<F::Started> as Folio>::Outcome, <F::Started as Started>::Error> {
-    let mut started = fault.sb_start_pagefault();
-    started.file_update_time()?;
-    let folio = started.filemap_invalidate_lock_shared().folio_lock()?;
-    let quiet = Unchecked::new(folio).check()?.wait_for_writeback();
-    Ok(quiet.reserve()?.mark_dirty().into_locked())
+/// A store that has faulted.
+#[must_use = "C wants to know what came of it"]
+pub struct Faulted<F>(F);
+
+impl<F> Faulted<F> {
+    /// Begins with a fault.
+    pub fn new(fault: F) -> Self {
+        Self(fault)
+    }
+}
+
+impl<F: WriteFault> Faulted<F> {
+    /// Lets the store in.
+    ///
+    /// # Errors
+    ///
+    /// Why it fails. Nothing is held.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub fn page_mkwrite(
+        self,
+    ) -> Result<<FolioOf<F::Started> as Folio>::Outcome, <F::Started as Started>::Error> {
+        let mut started = self.0.sb_start_pagefault();
+        started.prepare()?;
+        started.file_update_time()?;
+        let folio = started.filemap_invalidate_lock_shared().folio_lock()?;
+        let quiet = Unchecked::new(folio).check()?.wait_for_writeback()?;
+        Ok(quiet.reserve()?.mark_dirty().into_locked())
+    }
 }
 
 impl<F: Folio> Quiet<F> {

@@ -26,7 +26,11 @@ pub trait Locked {
     fn check(&self) -> Result<usize, Self::Error>;
 
     /// Waits until it is not under writeback.
-    fn wait_for_writeback(&mut self);
+    ///
+    /// # Errors
+    ///
+    /// A signal came that ends the program.
+    fn wait_for_writeback(&mut self) -> Result<(), Self::Error>;
 }
 
 /// A locked folio. What became of it before it was locked is not known.
@@ -60,15 +64,19 @@ pub struct Checked<F> {
 impl<F: Locked> Checked<F> {
     /// Waits until nobody relies on its bytes.
     ///
+    /// # Errors
+    ///
+    /// As of [`Locked::wait_for_writeback`]. The folio is unlocked.
+    ///
     /// # Context
     ///
     /// Sleeps. No handle of the journal may be open, as the end of writeback needs one.
-    pub fn wait_for_writeback(mut self) -> Quiet<F> {
-        self.folio.wait_for_writeback();
-        Quiet {
+    pub fn wait_for_writeback(mut self) -> Result<Quiet<F>, F::Error> {
+        self.folio.wait_for_writeback()?;
+        Ok(Quiet {
             folio: self.folio,
             len: self.len,
-        }
+        })
     }
 }
 

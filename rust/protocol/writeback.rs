@@ -220,6 +220,11 @@ pub enum Pins<R: Range> {
 pub struct Held<R>(R);
 
 impl<R: Range> Held<R> {
+    /// What is held.
+    pub fn get(&self) -> &R {
+        &self.0
+    }
+
     /// Makes a copy to be written instead.
     ///
     /// # Context

@@ -6,6 +6,7 @@ use std::fs;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -87,7 +88,9 @@ impl Dm {
     /// dmsetup(8) fails.
     pub fn new(table: &str) -> Result<Self> {
         modprobe("dm-mod");
-        let name = format!("stablefs-selftest.{}", process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stablefs-selftest.{}.{number}", process::id());
         let path = Path::new("/dev/mapper").join(&name);
         succeed(dmsetup().args(["create", &name, "--table", table]), LIMIT)?;
         let made = Self { name, path };
@@ -105,21 +108,26 @@ impl Dm {
             dmsetup().args(["load", &self.name, "--table", table]),
             LIMIT,
         );
-        // In any case: whoever uses a suspended device waits for ever.
-        held.go_on()?;
+        held.release()?;
         loaded.map(drop)
     }
 
-    /// From now on whatever is asked of it waits.
+    /// Has what is asked of it from now on wait, until the value goes.
     ///
     /// # Errors
     /// dmsetup(8) fails.
     pub fn hold(&self) -> Result<Held<'_>> {
+        // First, as whoever uses a suspended device waits for ever.
+        let held = Held(self);
         succeed(
             dmsetup().args(["suspend", "--noflush", "--nolockfs", &self.name]),
             LIMIT,
         )?;
-        Ok(Held { dm: self })
+        Ok(held)
+    }
+
+    fn resume(&self) -> Result<()> {
+        succeed(dmsetup().args(["resume", &self.name]), LIMIT).map(drop)
     }
 
     /// Its node.
@@ -135,27 +143,26 @@ impl Drop for Dm {
     }
 }
 
-/// A device-mapper device that is suspended, until this is dropped.
-pub struct Held<'a> {
-    dm: &'a Dm,
-}
+/// A device that does nothing, for as long as there is this.
+#[must_use = "it goes on when this is dropped"]
+pub struct Held<'a>(&'a Dm);
 
 impl Held<'_> {
-    /// Has the device go on, with what waits first.
+    /// Has it go on.
     ///
     /// # Errors
     /// dmsetup(8) fails.
-    pub fn go_on(self) -> Result<()> {
-        let dm = self.dm;
+    pub fn release(self) -> Result<()> {
+        self.0.resume()?;
         mem::forget(self);
-        succeed(dmsetup().args(["resume", &dm.name]), LIMIT).map(drop)
+        Ok(())
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // Nothing to do about a failure: the runner sees what waits for ever.
-        let _ = run(dmsetup().args(["resume", &self.dm.name]), LIMIT);
+        // Nothing to do about a failure: who waits for the device is seen to hang.
+        let _ = self.0.resume();
     }
 }
 

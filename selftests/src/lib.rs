@@ -7,6 +7,7 @@
 //! volume and judges the kernel log. All tests are linked into one program, bin `selftests`, that is installed under
 //! the name of each.
 
+pub mod aio;
 pub mod blockdev;
 pub mod cgroup;
 pub mod child;
@@ -38,6 +39,7 @@ pub mod seed;
 pub mod splat;
 pub mod storer;
 pub mod superblock;
+pub mod tracee;
 pub mod trial;
 pub mod uring;
 pub mod volume;

@@ -6,6 +6,8 @@
 
 use std::ffi::c_void;
 use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 
 use anyhow::{ensure, Context, Result};
@@ -20,6 +22,11 @@ pub struct SharedMapping {
     base: NonNull<c_void>,
     len: usize,
 }
+
+// SAFETY: What others store at the same time is copied as it happens to be; nothing of it is borrowed.
+unsafe impl Send for SharedMapping {}
+// SAFETY: As above: whether the others are threads or processes makes no difference.
+unsafe impl Sync for SharedMapping {}
 
 impl SharedMapping {
     /// Maps the first `len` bytes of `file`.
@@ -69,6 +76,24 @@ impl SharedMapping {
         // SAFETY: As in `store`, the other way round: `bytes` has `len` bytes and is not shared.
         unsafe { ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), len) };
         Ok(bytes)
+    }
+
+    /// Has `len` bytes of `source`, from `from` on, be read to `pos`. The kernel does it, and if it is opened for direct
+    /// I/O, the device.
+    ///
+    /// # Errors
+    /// They reach beyond the mapping; `source` has less, or cannot be read.
+    pub fn read_from(&self, pos: usize, len: usize, source: &File, from: u64) -> Result<()> {
+        let target = self.at(pos, len)?;
+        let from = from.try_into().context("position")?;
+        // SAFETY: `at` has checked that the kernel may store `len` bytes at `target`, as in `store`; it does so only
+        // until the call returns.
+        let read = unsafe { libc::pread(source.as_raw_fd(), target.cast(), len, from) };
+        if read < 0 {
+            return Err(io::Error::last_os_error()).context("pread");
+        }
+        ensure!(read.unsigned_abs() == len, "pread: {read} of {len} bytes");
+        Ok(())
     }
 
     /// Has all that was stored reach the device.

@@ -40,11 +40,13 @@ const GUARD: &[&str] = &[
     "protection error",
     "guard tag error",
     "csum failed",
+    "changed while they were written",
 ];
 
 /// A mounted volume under test.
 pub struct Trial<'a> {
     env: &'a Env,
+    dev: PathBuf,
     mounted: Mounted,
     options: &'static str,
     log: Kmsg,
@@ -120,7 +122,14 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// It cannot be made or mounted; or the filesystem has no such blocks, which skips the case.
     pub fn new(env: &'a Env, block: u32) -> Result<Self> {
-        let dev = env.dev()?;
+        Self::on(env, env.dev()?, block)
+    }
+
+    /// The same on `dev`, which stands for the device of `env`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn on(env: &'a Env, dev: &Path, block: u32) -> Result<Self> {
         match (env.fstyp, block) {
             (Fstyp::Btrfs, 4096) => env.fstyp.make(dev)?,
             (Fstyp::Btrfs, _) => {
@@ -134,6 +143,7 @@ impl<'a> Trial<'a> {
         };
         Ok(Self {
             env,
+            dev: dev.to_owned(),
             mounted: Mounted::new(env.fstyp, dev, options)?,
             options,
             log: Kmsg::mark()?,
@@ -258,7 +268,7 @@ impl<'a> Trial<'a> {
         }
         wrong.extend(self.settle(names, &judge).err().map(|e| format!("{e:#}")));
         self.look()?;
-        let (dev, fstyp) = (self.env.dev()?, self.env.fstyp);
+        let (dev, fstyp) = (self.dev.as_path(), self.env.fstyp);
         self.mounted.unmount()?;
         wrong.extend(fstyp.check(dev).err().map(|e| format!("{e:#}")));
         self.mounted = Mounted::new(fstyp, dev, self.options)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A ring of io_uring(7) with memory of its own, which nobody touches while the kernel may.
+//! A ring of io_uring(7) with memory of its own, which nobody touches while the kernel may; and one for memory that others
+//! touch.
 
 #![expect(
     unsafe_code,
@@ -9,6 +10,7 @@
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 
@@ -17,6 +19,8 @@ use io_uring::squeue::Flags;
 use io_uring::{opcode, types, IoUring};
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::words::Words;
 
 /// What direct I/O wants of a buffer's address, at most.
 const ALIGN: usize = 4096;
@@ -241,6 +245,64 @@ impl Drop for Ring {
         let _ = self.ring.submitter().unregister_buffers();
         // SAFETY: It was allocated with this layout, and by the type's invariant nobody uses it any more.
         unsafe { dealloc(self.memory.as_ptr(), self.layout) };
+    }
+}
+
+/// A ring for reads into memory that others store to, one at a time.
+pub struct Reader(IoUring);
+
+impl Reader {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The kernel has no io_uring, or no memory for it.
+    pub fn new() -> Result<Self> {
+        IoUring::new(1).context("io_uring_setup").map(Self)
+    }
+
+    /// Reads from `file` at `pos` into the bytes `part` of `words`, and waits for that.
+    ///
+    /// # Errors
+    /// The read's, or `EIO` if it is short.
+    pub fn read(
+        &mut self,
+        words: &Words,
+        part: Range<usize>,
+        file: &File,
+        pos: u64,
+    ) -> Result<(), Errno> {
+        let len = u32::try_from(part.len()).map_err(|_| Errno::INVAL)?;
+        let fd = types::Fd(file.as_raw_fd());
+        let entry = opcode::Read::new(fd, words.address(&part).cast(), len).offset(pos);
+        // SAFETY: There are no references to this memory but those of atomic words, and it stays mapped until the
+        // request has ended below.
+        unsafe { self.0.submission().push(&entry.build()) }.map_err(|_| Errno::BUSY)?;
+        loop {
+            // An error says nothing of the request, which has the memory until there is an answer.
+            let _ = self.0.submit_and_wait(1);
+            if let Some(entry) = self.0.completion().next() {
+                return match entry.result() {
+                    done if u32::try_from(done) == Ok(len) => Ok(()),
+                    error if error < 0 => Err(Errno::from_raw_os_error(-error)),
+                    _ => Err(Errno::IO),
+                };
+            }
+        }
+    }
+
+    /// Registers the bytes `part` of `words`, and lets go of them at once.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn register(&self, words: &Words, part: Range<usize>) -> Result<(), Errno> {
+        let buffer = libc::iovec {
+            iov_base: words.address(&part),
+            iov_len: part.len(),
+        };
+        let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+        // SAFETY: No request is made with it.
+        unsafe { self.0.submitter().register_buffers(&[buffer]) }.map_err(errno)?;
+        self.0.submitter().unregister_buffers().map_err(errno)
     }
 }
 

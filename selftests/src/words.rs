@@ -119,7 +119,7 @@ impl Words {
     ///
     /// # Panics
     /// They are not within the mapping.
-    fn address(&self, part: &Range<usize>) -> *mut c_void {
+    pub(crate) fn address(&self, part: &Range<usize>) -> *mut c_void {
         assert!(
             part.start <= part.end && part.end <= self.len,
             "bytes {part:?} of {}",
@@ -172,6 +172,33 @@ impl Words {
         // those of atomic words.
         let done = unsafe { libc::process_vm_writev(pid, &raw const from, 1, &raw const to, 1, 0) };
         all(done, bytes.len())
+    }
+
+    /// Has the bytes `part` be in `pipe` themselves, not a copy of them: vmsplice(2) with `SPLICE_F_GIFT`.
+    ///
+    /// # Errors
+    /// vmsplice(2)'s, or `EIO` if there is no room for all.
+    pub fn splice_to(&self, part: Range<usize>, pipe: &impl AsRawFd) -> Result<(), Errno> {
+        self.vmsplice(part, pipe, libc::SPLICE_F_GIFT)
+    }
+
+    /// Fills the bytes `part` from `pipe`: vmsplice(2).
+    ///
+    /// # Errors
+    /// vmsplice(2)'s, or `EIO` if there are not so many.
+    pub fn splice_from(&self, part: Range<usize>, pipe: &impl AsRawFd) -> Result<(), Errno> {
+        self.vmsplice(part, pipe, 0)
+    }
+
+    fn vmsplice(&self, part: Range<usize>, pipe: &impl AsRawFd, flags: u32) -> Result<(), Errno> {
+        let iovec = libc::iovec {
+            iov_base: self.address(&part),
+            iov_len: part.len(),
+        };
+        // SAFETY: The kernel reads or writes the bytes of `part`, to which no reference exists but those of atomic
+        // words. What stays in the pipe is the pages, which it holds for itself.
+        let done = unsafe { libc::vmsplice(pipe.as_raw_fd(), &raw const iovec, 1, flags) };
+        all(done, part.len())
     }
 }
 

@@ -49,6 +49,11 @@ impl Worker {
         })
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Tells it `words`, of which none holds a tab or a newline.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::{
         integrity,
         kiocb, //
     },
+    protocol::direct::Target,
 };
 use ::kernel::{
     error::to_result,
@@ -119,8 +120,8 @@ impl<U: Operations> DirectTable<U> {
 
 /// Reads to where the read wants it, without the page cache.
 ///
-/// With `bounce`, the device reads to memory of its own, and what was verified is copied. That is
-/// for reads that are verified, and does nothing to others.
+/// To [`Target::Private`], the device reads to memory of its own, and what was verified is copied. That
+/// is for reads that are verified; others are read in place.
 ///
 /// # Errors
 ///
@@ -132,14 +133,13 @@ impl<U: Operations> DirectTable<U> {
 /// Sleeps.
 pub(crate) fn dio_rw<U: Operations>(
     read: &mut kiocb::Locked<'_, U::FileSystem>,
-    bounce: bool,
+    target: Target,
 ) -> Result<usize> {
     let inode = read.inode();
     let dops = DirectTable::<U>::dio_ops(inode);
-    let flags = if bounce && verifier::<U>(inode).is_some() {
-        bindings::IOMAP_DIO_BOUNCE
-    } else {
-        0
+    let flags = match target {
+        Target::Private if verifier::<U>(inode).is_some() => bindings::IOMAP_DIO_BOUNCE,
+        Target::Private | Target::InPlace => 0,
     };
     read.read(|iocb, to| {
         // SAFETY: Both are valid and not shared. The tables fit the inode, and `dops` each other:

@@ -2,7 +2,7 @@
 
 //! Writing without the page cache.
 //!
-//! ready → page cache written out and invalidated → submitted → finished by the device → recorded
+//! ready ([`direct::Write`] says where the bytes are taken from) → page cache written out and invalidated → submitted → finished by the device → recorded
 //! ([`DirectWriteOperations::end_io`]) → invalidated once more
 //!
 //! or, where the page cache cannot be invalidated or the filesystem says so (`ENOTBLK`): ready, still,
@@ -29,34 +29,22 @@ use crate::{
         ret,
         vfs::FileSystemType, //
     },
+    protocol::direct::{
+        self,
+        Source, //
+    },
 };
 use ::kernel::{
     error::to_result,
     prelude::*, //
 };
-use core::{
-    marker::PhantomData,
-    ops::BitOr, //
-};
+use core::marker::PhantomData;
 
-/// How a direct write is to be done.
-#[derive(Clone, Copy)]
-pub(crate) struct DirectFlags(u32);
-
-impl DirectFlags {
-    /// As C does it.
-    pub(crate) const NONE: Self = Self(0);
-    /// The device gets a private copy, which nobody can change while it reads it.
-    pub(crate) const BOUNCE: Self = Self(bindings::IOMAP_DIO_BOUNCE);
-    /// The call waits until the write has ended.
-    pub(crate) const FORCE_WAIT: Self = Self(bindings::IOMAP_DIO_FORCE_WAIT);
-}
-
-impl BitOr for DirectFlags {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+/// Of devices with protection information, and of those that compute checksums themselves, as a RAID
+/// does. Of all, if the filesystem asks for that.
+impl<T: FileSystemType> direct::Checks for Inode<T> {
+    fn has_checksums(&self) -> bool {
+        self.mapping_stable_writes()
     }
 }
 
@@ -225,21 +213,29 @@ impl<U: DirectWriteOperations> DirectWriteTable<U> {
     }
 }
 
-/// Writes without the page cache. A write that goes behind the end of the file is waited for.
+/// Writes without the page cache, from where [`direct::write`] says: a copy, if it has to be one, is made
+/// in this call. A write that goes behind the end of the file is waited for.
 ///
 /// # Errors
 ///
 /// What [`DirectWriteOperations::end_io`] returns, or the device; `EIOCBQUEUED` if the write ends
-/// later; `EINVAL` if it is not aligned as `statx()` says. `EAGAIN` if the caller does not want to
-/// wait; also if `i_rwsem` is held shared, and it goes behind the end of the file.
+/// later; `EINVAL` if it is not aligned as `statx()` says. `EFAULT` if there is no memory where some of
+/// the bytes should be; what comes before them is written or not. `EAGAIN` if the caller does not want
+/// to wait; also if `i_rwsem` is held shared, and it goes behind the end of the file.
 ///
 /// # Context
 ///
-/// Sleeps. For `O_SYNC` calls `fsync`, with `i_rwsem` held or from a worker.
+/// Sleeps, and faults on the caller's memory. For `O_SYNC` calls `fsync`, with `i_rwsem` held or from
+/// a worker.
 pub(crate) fn dio_write<'a, U: DirectWriteOperations, L: InodeLock<'a, U::FileSystem>>(
-    mut write: kiocb::ReadyWrite<'a, U::FileSystem, L>,
-    flags: DirectFlags,
+    write: direct::Write<kiocb::ReadyWrite<'a, U::FileSystem, L>>,
 ) -> Result<DirectWritten<'a, U::FileSystem, L>, DirectFailed<L>> {
+    let (mut write, source) = write.into_parts();
+    let flags = match source {
+        Source::Copy if cfg!(stablefs_control = "skip_dio_copy") => 0,
+        Source::Copy => bindings::IOMAP_DIO_BOUNCE,
+        Source::InPlace => 0,
+    };
     let flags = match (write.extends(), L::IS_EXCLUSIVE) {
         (true, false) => {
             return Err(DirectFailed {
@@ -247,7 +243,7 @@ pub(crate) fn dio_write<'a, U: DirectWriteOperations, L: InodeLock<'a, U::FileSy
                 lock: write.into_inode_lock(),
             })
         }
-        (true, true) => flags | DirectFlags::FORCE_WAIT,
+        (true, true) => flags | bindings::IOMAP_DIO_FORCE_WAIT,
         (false, _) => flags,
     };
     let written = write.write(|iocb, from| {
@@ -258,7 +254,7 @@ pub(crate) fn dio_write<'a, U: DirectWriteOperations, L: InodeLock<'a, U::FileSy
                 from,
                 &DirectWriteTable::<U>::OPS,
                 &DirectWriteTable::<U>::DIO_OPS,
-                flags.0,
+                flags,
                 core::ptr::null_mut(),
                 0,
             )

@@ -40,23 +40,23 @@ pub(in crate::kernel) type TakeAll = unsafe extern "C" fn(*mut bindings::work_st
 ///
 /// The workqueue is valid, and nobody else's. There is a queue for each number that a CPU can have;
 /// they stay where they are, and their works are initialised.
-pub(in crate::kernel) struct Queues {
+pub(in crate::kernel) struct Queues<D = ()> {
     workqueue: NonNull<bindings::workqueue_struct>,
     /// Of several CPUs on which bios end, each takes care of its own.
-    queues: KVec<Queue>,
+    queues: KVec<Queue<D>>,
 }
 
 // SAFETY: A workqueue may be used, and destroyed, by any thread.
-unsafe impl Send for Queues {}
+unsafe impl<D: Send> Send for Queues<D> {}
 // SAFETY: The queues can be added to by any thread, and else are used by their works only.
-unsafe impl Sync for Queues {}
+unsafe impl<D: Sync> Sync for Queues<D> {}
 
 /// Ioends that a device has finished.
 ///
 /// Added to one by one, and taken from all at once, so that a list linked through `io_private` does
 /// without a lock.
 #[repr(C)]
-struct Queue {
+struct Queue<D> {
     /// First, so that C's pointer to it is one to all.
     work: Opaque<bindings::work_struct>,
     /// The last added, or null. Each is ours alone as long as it is in here.
@@ -65,10 +65,13 @@ struct Queue {
     /// until the work takes the list: so whoever queues the work still has an ioend to wait for, and
     /// with it [`Queues`].
     last: Atomic<*mut bindings::iomap_ioend>,
+    /// For who takes.
+    data: D,
 }
 
-impl Queues {
-    /// Queues from which `take_all` takes, in workers that show `name` and that of the volume.
+impl<D: Clone> Queues<D> {
+    /// Queues from which `take_all` takes, in workers that show `name` and that of the volume. It may
+    /// want [`data`].
     ///
     /// # Errors
     ///
@@ -77,6 +80,7 @@ impl Queues {
         sb: &OnDevice,
         name: &'static CStr,
         take_all: TakeAll,
+        data: D,
     ) -> Result<Self> {
         let cpus = usize::try_from(nr_cpu_ids()).map_err(|_| EINVAL)?;
         let mut queues = KVec::with_capacity(cpus, GFP_KERNEL)?;
@@ -84,6 +88,7 @@ impl Queues {
             let queue = Queue {
                 work: Opaque::zeroed(),
                 last: Atomic::new(core::ptr::null_mut()),
+                data: data.clone(),
             };
             queues.push(queue, GFP_KERNEL)?;
         }
@@ -109,7 +114,9 @@ impl Queues {
             queues,
         })
     }
+}
 
+impl<D> Queues<D> {
     /// Adds an ioend, for the worker to take.
     ///
     /// # Safety
@@ -145,7 +152,7 @@ impl Queues {
     }
 }
 
-impl Drop for Queues {
+impl<D> Drop for Queues<D> {
     fn drop(&mut self) {
         // SAFETY: Valid by the type invariants; waits for the works. None can be queued any more:
         // see `Queue::last`.
@@ -160,11 +167,22 @@ impl Drop for Queues {
 ///
 /// `work` has to be what a [`TakeAll`] was called with, and the call not over for `'a`.
 pub(in crate::kernel) unsafe fn take<'a>(work: *mut bindings::work_struct) -> Taken<'a> {
-    // SAFETY: The first part of a queue, by the contract of this function; the workqueue waits for
-    // the work before the queue is dropped.
-    let queue = unsafe { &*work.cast::<Queue>() };
+    // SAFETY: The first part of a queue, by the contract of this function, whose next one is the same
+    // whatever comes after it; the workqueue waits for the work before the queue is dropped.
+    let queue = unsafe { &*work.cast::<Queue<()>>() };
     // INVARIANT: Off the queue. Acquire: see `Queues::add`.
     Taken(queue.last.xchg(core::ptr::null_mut(), Acquire), PhantomData)
+}
+
+/// What the [`Queues`] were given that a work belongs to.
+///
+/// # Safety
+///
+/// As for [`take`]; and the data have to be a `D`.
+pub(in crate::kernel) unsafe fn data<'a, D>(work: *mut bindings::work_struct) -> &'a D {
+    // SAFETY: As in `take`, and by the contract of this function.
+    let queue = unsafe { &*work.cast::<Queue<D>>() };
+    &queue.data
 }
 
 /// Ioends that were taken from a queue.

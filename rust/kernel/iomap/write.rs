@@ -9,6 +9,7 @@ use super::{
     iomap_begin,
     to_raw_for_write,
     Flags,
+    Kind,
     Operations,
     WriteMapping, //
 };
@@ -21,8 +22,8 @@ use crate::{
             InodeExclusive,
             InvalidateExclusive, //
         },
-        truncate::ByteRange,
-        vm, //
+        sched_mm::NofsScope,
+        truncate::ByteRange, //
     },
 };
 use ::kernel::{
@@ -67,8 +68,9 @@ pub(crate) trait WriteOperations: Operations {
     ///
     /// # Context
     ///
-    /// The `invalidate_lock` is held exclusively, and maybe a folio of the file locked. So no folio
-    /// may be locked, and no handle of the journal started.
+    /// The `invalidate_lock` is held exclusively, and maybe a folio of the file locked; or it is held
+    /// shared, and the folio of `range` locked. So no folio may be locked, and no handle of the journal
+    /// started.
     fn punch_delalloc(inode: &Inode<Self::FileSystem>, range: ByteRange);
 }
 
@@ -123,8 +125,7 @@ impl<U: WriteOperations> WriteTable<U> {
         let (kind, is) = unsafe { ((*iomap).type_, (*iomap).flags) };
         let was_reserved = u32::from(kind) == bindings::IOMAP_DELALLOC
             && u32::from(is) & bindings::IOMAP_F_NEW != 0;
-        // A fault dirties all of its folio, or has reserved nothing.
-        if !was_reserved || flags & bindings::IOMAP_FAULT != 0 {
+        if !was_reserved {
             return 0;
         }
         // SAFETY: Valid by the contract of this function.
@@ -287,19 +288,50 @@ pub(crate) fn truncate_page<U: WriteOperations>(
     to_result(err).map(|()| did_zero)
 }
 
-/// Makes the folio of a fault dirty, after all of it that the file has was reserved. C waits for
-/// writeback only then.
+/// Reserves what is not reserved, or allocated, of `range`: all that a locked folio has of its file.
+///
+/// # Errors
+///
+/// What the fault shall fail with. What was reserved is given back.
 ///
 /// # Context
 ///
-/// Sleeps, and locks the folio.
-pub(crate) fn page_mkwrite<U: WriteOperations>(
-    fault: vm::LockedWriteFault<'_, U::FileSystem>,
-) -> vm::FaultResult {
-    // SAFETY: The fault is valid and not shared, its file is the inode's that the table fits, and
-    // its pages cannot go meanwhile.
-    let result = unsafe {
-        bindings::iomap_page_mkwrite(fault.as_ptr(), &WriteTable::<U>::OPS, core::ptr::null_mut())
-    };
-    vm::FaultResult::from_raw(result)
+/// Sleeps. The folio of `range` is locked, and the `invalidate_lock` held shared.
+pub(in crate::kernel) fn reserve<U: WriteOperations>(
+    inode: &Inode<U::FileSystem>,
+    range: ByteRange,
+) -> Result {
+    let mut new = KVec::new();
+    reserve_all::<U>(inode, range, &mut new).inspect_err(|_| {
+        for part in &new {
+            U::punch_delalloc(inode, *part);
+        }
+    })
+}
+
+/// Notes in `new` which parts were a hole, but for one up to the end of `range`: after that nothing can
+/// fail.
+fn reserve_all<U: WriteOperations>(
+    inode: &Inode<U::FileSystem>,
+    range: ByteRange,
+    new: &mut KVec<ByteRange>,
+) -> Result {
+    let flags = Flags(bindings::IOMAP_WRITE | bindings::IOMAP_FAULT);
+    let mut pos = range.pos();
+    while let Some(len) = range.end().checked_sub(pos).filter(|len| *len > 0) {
+        let found = <U as WriteOperations>::iomap_begin(inode, pos, len, flags)?;
+        let mapping = found.mapping;
+        let end = mapping.pos.saturating_add(mapping.len);
+        if mapping.pos > pos || end <= pos || matches!(mapping.kind, Kind::Hole) {
+            return Err(EIO);
+        }
+        if found.is_new && end < range.end() {
+            let part = ByteRange::new(mapping.pos, mapping.len).ok_or(EIO)?;
+            let _nofs = NofsScope::memalloc_nofs_save();
+            new.push(part, GFP_KERNEL)
+                .inspect_err(|_| U::punch_delalloc(inode, part))?;
+        }
+        pos = end;
+    }
+    Ok(())
 }

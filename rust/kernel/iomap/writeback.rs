@@ -1,56 +1,80 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writing back what is dirty in the page cache.
+//! Writing back what is dirty in the page cache, in the steps of
+//! [`protocol::writeback`](crate::protocol::writeback): here are the values that take them, and the
+//! callbacks of C that begin with such a value each.
 //!
-//! dirty → locked and under writeback → mapped → in an ioend → submitted → finished by the device →
-//! completed in a task, where there is something to do ([`Completions`]) → no longer under writeback
+//! | file | what |
+//! | --- | --- |
+//! | this one | a dirty range of a folio: it is mapped, held or not, added |
+//! | `pass.rs` | the dirty folios of a file, one after the other |
+//! | `io.rs` | an ioend: sealed, submitted |
+//! | `copy.rs` | private copies of what is held, and the memory for them |
+//! | `completions.rs` | what the device has finished, on its way to a task |
+//! | `unprotected.rs` | wrong orders, for controls |
 //!
 //! C source: [fs/iomap/buffered-io.c](srctree/fs/iomap/buffered-io.c),
 //! [fs/iomap/ioend.c](srctree/fs/iomap/ioend.c)
 
-use super::{
-    ioend::{
-        self,
-        Queues, //
+mod completions;
+mod copy;
+mod io;
+mod pass;
+#[cfg(any(
+    stablefs_control = "skip_protect",
+    stablefs_control = "early_checksum",
+    stablefs_control = "early_pin_check"
+))]
+mod unprotected;
+
+pub(crate) use self::{
+    completions::{
+        Completions,
+        Ended, //
     },
+    io::{
+        Io,
+        Ioends, //
+    },
+    pass::writepages,
+};
+
+use self::copy::Copy;
+use super::{
     to_raw_for_write,
     Flags,
     Kind,
-    Operations,
     WriteMapping, //
 };
 use crate::{
     bindings,
     kernel::{
-        address_space::Writeback,
+        audit,
         inode::Inode,
         ret,
-        sched_mm::NofsScope,
-        super_block::{
-            OnDevice,
-            SuperBlock, //
-        },
+        super_block::SuperBlock,
         vfs::FileSystemType, //
     },
+    protocol::writeback::{
+        Finished,
+        Gathered,
+        Range,
+        UnderWriteback, //
+    },
 };
-use ::kernel::{
-    container_of,
-    error::to_result,
-    prelude::*, //
-};
+use ::kernel::prelude::*;
 use core::{
-    cmp::Ordering,
     marker::PhantomData,
-    mem::MaybeUninit,
     ptr::NonNull, //
 };
 
 /// Operations on what is being written back, as C's `struct iomap_writeback_ops`.
-pub(crate) trait WritebackOperations: Operations {
+pub(crate) trait WritebackOperations: audit::Operations {
     /// Where what has been written waits for [`end_io`](Self::end_io).
     fn completions(sb: &SuperBlock<Self::FileSystem>) -> &Completions<Self>;
 
-    /// Finds out where to write a part of a folio, or allocates it, and adds it to an ioend.
+    /// Finds out where to write a part of a folio, or allocates it, and has what does not change of
+    /// it written.
     ///
     /// If this fails, the folio is not under writeback any more, nor dirty: what is reserved for it
     /// is to be given back, or the folio made dirty again.
@@ -63,7 +87,21 @@ pub(crate) trait WritebackOperations: Operations {
     ///
     /// Sleeps. The folio is locked and under writeback, and allocations do not call into
     /// filesystems. Whoever starts a handle has to have ended it on return.
-    fn writeback_range(range: WritebackRange<'_, Self>) -> Result<Added>;
+    fn writeback_range<'a>(
+        range: UnderWriteback<WritebackRange<'a, Self>>,
+        ioends: &mut Ioends<'a, Self>,
+    ) -> Result<Added>;
+
+    /// Computes the checksums of an ioend, and has the device write it.
+    ///
+    /// # Errors
+    ///
+    /// What became of it.
+    ///
+    /// # Context
+    ///
+    /// As of [`writeback_range`](Self::writeback_range); the folio that is locked may be in it.
+    fn writeback_submit(io: Gathered<Io<'_, Self>>) -> Result;
 
     /// Whether [`end_io`](Self::end_io) is to be called once an ioend is written. It is always, if
     /// it is [`unwritten`](Ioend::unwritten).
@@ -88,6 +126,13 @@ pub(crate) trait WritebackOperations: Operations {
     /// A worker. Sleeps; no lock is held, and allocations do not call into filesystems. Others of
     /// the volume wait behind it: so nothing may be waited for that waits for writeback.
     fn end_io(ioend: &Ioend<'_, Self::FileSystem>, result: Result) -> Result;
+
+    /// [Records](Self::end_io) what the device has, and ends its writeback.
+    ///
+    /// # Context
+    ///
+    /// As of [`end_io`](Self::end_io).
+    fn ended(io: Finished<Ended<'_, Self>>);
 }
 
 /// A part of a file that is being written, in one piece on the device.
@@ -101,6 +146,8 @@ pub(crate) struct Ioend<'a, T> {
     pub(crate) len: u64,
     /// Whether it goes to an unwritten extent.
     pub(crate) unwritten: bool,
+    /// Whether it is written from a private copy.
+    pub(crate) is_copy: bool,
 }
 
 impl<T: FileSystemType> Ioend<'_, T> {
@@ -125,6 +172,7 @@ impl<T: FileSystemType> Ioend<'_, T> {
             // CAST: to a type of at least as many bits.
             len: len as u64,
             unwritten: u32::from(flags) & bindings::IOMAP_IOEND_UNWRITTEN != 0,
+            is_copy: copy::is_copy(flags),
         }
     }
 }
@@ -170,6 +218,11 @@ impl<'a, U: WritebackOperations> WritebackRange<'a, U> {
         self.pos
     }
 
+    /// Where it ends.
+    pub(crate) fn end(&self) -> u64 {
+        self.pos.saturating_add(self.len.into())
+    }
+
     /// Where its folio ends. If the part fails, what comes after it is no longer dirty, either.
     pub(crate) fn folio_end(&self) -> u64 {
         let folio = self.folio.as_ptr();
@@ -182,12 +235,23 @@ impl<'a, U: WritebackOperations> WritebackRange<'a, U> {
     }
 
     /// The [`WriteMapping::validity_cookie`] of the mapping of the range before, if this one begins
-    /// within it.
+    /// within it, and it is not a hole.
     pub(crate) fn cached(&self) -> Option<u64> {
         // SAFETY: Valid by the type invariants.
         let iomap = unsafe { &(*self.wpc.as_ptr()).iomap };
         let skipped = self.pos.checked_sub(u64::try_from(iomap.offset).ok()?)?;
-        (skipped < iomap.length).then_some(iomap.validity_cookie)
+        let is_hole = u32::from(iomap.type_) == bindings::IOMAP_HOLE;
+        (!is_hole && skipped < iomap.length).then_some(iomap.validity_cookie)
+    }
+
+    /// Whether all bytes of it before position `end` are 0.
+    pub(crate) fn is_zero(&self, end: u64) -> bool {
+        let folio = self.folio.as_ptr();
+        let len = end.saturating_sub(self.pos).min(self.len.into());
+        // SAFETY: Valid by the type invariants, and locked.
+        let start = unsafe { bindings::offset_in_folio(folio, self.pos as i64) };
+        // CAST: to a type of as many bits. SAFETY: As above; the folio has the bytes.
+        unsafe { bindings::folio_is_zero(folio, start, len as usize) }
     }
 
     /// Goes on with the mapping of the range before.
@@ -201,7 +265,7 @@ impl<'a, U: WritebackOperations> WritebackRange<'a, U> {
         Ok(MappedRange(self))
     }
 
-    /// Says where it is. A hole is where a truncate was faster: what is in the folio is not wanted.
+    /// Says where it is. What is in a hole is not written.
     ///
     /// # Errors
     ///
@@ -226,12 +290,60 @@ impl Added {
     }
 }
 
-impl<U: WritebackOperations> MappedRange<'_, U> {
+impl<'a, U: WritebackOperations> MappedRange<'a, U> {
+    /// What C goes by. The reference is to be used for as long as nothing else is called.
+    fn iomap(&self) -> &bindings::iomap {
+        // SAFETY: Valid by the type invariants.
+        unsafe { &(*self.0.wpc.as_ptr()).iomap }
+    }
+
+    /// The file.
+    pub(crate) fn inode(&self) -> &'a Inode<U::FileSystem> {
+        self.0.inode()
+    }
+
+    /// Where it begins.
+    pub(crate) fn pos(&self) -> u64 {
+        self.0.pos
+    }
+
+    fn kind(&self) -> u32 {
+        self.iomap().type_.into()
+    }
+
+    /// How many bytes of it the mapping has.
+    pub(crate) fn len(&self) -> u64 {
+        let iomap = self.iomap();
+        let end = u64::try_from(iomap.offset)
+            .unwrap_or(0)
+            .saturating_add(iomap.length);
+        end.saturating_sub(self.0.pos).min(self.0.len.into())
+    }
+
     /// Whether it goes to an unwritten extent.
     pub(crate) fn is_unwritten(&self) -> bool {
+        self.kind() == bindings::IOMAP_UNWRITTEN
+    }
+
+    /// Whether anybody may hold a pin of its folio.
+    pub(crate) fn is_pinned(&self) -> bool {
+        if cfg!(stablefs_control = "skip_pin_check") {
+            return false;
+        }
         // SAFETY: Valid by the type invariants.
-        let kind = unsafe { (*self.0.wpc.as_ptr()).iomap.type_ };
-        u32::from(kind) == bindings::IOMAP_UNWRITTEN
+        unsafe { pass::is_pinned(self.0.folio) }
+    }
+
+    /// Whether anybody else holds its folio, for whatever reason.
+    fn has_odd_references(&self) -> bool {
+        if cfg!(any(
+            stablefs_control = "skip_reference_check",
+            stablefs_control = "skip_pin_check"
+        )) {
+            return false;
+        }
+        // SAFETY: Valid and locked by the type invariants. One reference is that of the pass.
+        unsafe { bindings::folio_has_odd_references(self.0.folio.as_ptr(), 1) }
     }
 
     /// Adds what the mapping has of it to an ioend; that before is submitted, unless it goes on.
@@ -243,7 +355,7 @@ impl<U: WritebackOperations> MappedRange<'_, U> {
     /// # Context
     ///
     /// Sleeps.
-    pub(crate) fn add_to_ioend(self) -> Result<Added> {
+    fn add_to_ioend(self) -> Result<Added> {
         let WritebackRange {
             wpc,
             folio,
@@ -258,6 +370,26 @@ impl<U: WritebackOperations> MappedRange<'_, U> {
         // SAFETY: All is valid, and as C wants it, by the type invariants.
         let added = unsafe { bindings::iomap_add_to_ioend(wpc, folio, pos, end_pos, len) };
         ret::to_ssize_t(added).map(Added)
+    }
+}
+
+impl<'a, U: WritebackOperations> Range for MappedRange<'a, U> {
+    type Copy = Copy<'a, U>;
+
+    fn maybe_held(&self) -> bool {
+        // A hole is not written, and so nobody can change what is.
+        if self.kind() == bindings::IOMAP_HOLE || !self.0.inode().mapping_stable_writes() {
+            return false;
+        }
+        #[cfg(stablefs_control = "early_pin_check")]
+        // SAFETY: The context is a pass's, by the type invariants.
+        return unsafe { unprotected::was_held::<U>(self.0.wpc) };
+        #[cfg(not(stablefs_control = "early_pin_check"))]
+        return self.is_pinned() || self.has_odd_references();
+    }
+
+    fn copy(self) -> Copy<'a, U> {
+        Copy::new(self)
     }
 }
 
@@ -280,8 +412,6 @@ impl<U: WritebackOperations> WritebackTable<U> {
         len: c_uint,
         end_pos: u64,
     ) -> isize {
-        // Memory reclaim must not wait for this folio.
-        let _nofs = NofsScope::memalloc_nofs_save();
         // INVARIANT: By the contract of this function.
         let range = WritebackRange {
             // SAFETY: Valid by the contract of this function.
@@ -293,164 +423,24 @@ impl<U: WritebackOperations> WritebackTable<U> {
             end_pos,
             _inode: PhantomData,
         };
-        ret::ssize_t(U::writeback_range(range).map(|added| added.0))
+        // C has cleaned the folio, and so write-protected it, and marked it as under writeback.
+        let range = UnderWriteback::new(range);
+        ret::ssize_t(U::writeback_range(range, &mut Ioends::new()).map(|added| added.0))
     }
 
     /// # Safety
     ///
-    /// Called by iomap only: `wpc` is that of [`writepages::<U>`], the caller's alone, and has an
-    /// ioend that has not been submitted.
+    /// Called by iomap, or by a pass at its end: `wpc` is that of [`writepages::<U>`], the caller's
+    /// alone, and has an ioend that has not been submitted.
     unsafe extern "C" fn writeback_submit(
         wpc: *mut bindings::iomap_writepage_ctx,
         error: c_int,
     ) -> c_int {
-        // SAFETY: Valid by the contract of this function.
-        let raw = unsafe { (*wpc).wb_ctx }.cast::<bindings::iomap_ioend>();
-        // SAFETY: As above; the inode stays, as it has folios under writeback.
-        let ioend = unsafe { Ioend::<U::FileSystem>::from_raw(raw) };
-        // SAFETY: As above.
-        let flags = u32::from(unsafe { (*raw).io_flags });
-        // To drop folios after writing them (DONTCACHE) wants a task, too.
-        let wants_task = bindings::IOMAP_IOEND_UNWRITTEN | bindings::IOMAP_IOEND_DONTCACHE;
-        if flags & wants_task != 0 || U::needs_end_io(&ioend) {
-            let completions = &raw const *U::completions(ioend.inode.sb());
-            // SAFETY: As above. It is for `Completions::end_io`, and lives as long as the volume has
-            // inodes.
-            unsafe { (*raw).io_private = completions.cast_mut().cast() };
-            // SAFETY: As above; the ioend is what the function wants.
-            unsafe { (*raw).io_bio.bi_end_io = Some(Completions::<U>::end_io) };
-        }
-        // SAFETY: As C wants it, by the contract of this function.
-        unsafe { bindings::iomap_ioend_writeback_submit(wpc, error) }
-    }
-}
-
-/// Writes what is dirty of a file to the device.
-///
-/// # Errors
-///
-/// What was not written, and why.
-///
-/// # Context
-///
-/// Sleeps, and locks folios. No handle of the journal may be open.
-pub(crate) fn writepages<U: WritebackOperations>(
-    writeback: Writeback<'_, U::FileSystem>,
-) -> Result {
-    let mut wpc = bindings::iomap_writepage_ctx {
-        inode: writeback.inode().as_ptr(),
-        wbc: writeback.as_ptr(),
-        ops: &WritebackTable::<U>::OPS,
-        ..pin_init::zeroed()
-    };
-    // SAFETY: Both are valid and the control not shared; the table fits the inode. C has submitted
-    // or ended all that it began when it returns.
-    to_result(unsafe { bindings::iomap_writepages(&mut wpc) })
-}
-
-/// What of a volume was written back, and now has something done about it in a task.
-pub(crate) struct Completions<U>(Queues, PhantomData<fn() -> U>);
-
-impl<U: WritebackOperations> Completions<U> {
-    /// Those of a volume, with a workqueue of their own.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new(sb: &OnDevice) -> Result<Self> {
-        let queues = Queues::new(sb, c"stablefs-write", Self::complete)?;
-        Ok(Self(queues, PhantomData))
-    }
-
-    /// # Safety
-    ///
-    /// Called by the block layer only, with a bio of an ioend that
-    /// [`WritebackTable::writeback_submit`] prepared for it.
-    unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
-        // SAFETY: The bio is in an ioend, by the contract of this function.
-        let ioend = unsafe { container_of!(bio, bindings::iomap_ioend, io_bio) };
-        // SAFETY: Valid and ours, by the contract of this function.
-        let completions = unsafe { (*ioend).io_private }.cast::<Self>();
-        // SAFETY: Put there when the ioend was submitted. Its inode cannot go before it is ended,
-        // nor the volume before the inode.
-        let completions = unsafe { &*completions };
-        // SAFETY: As above.
-        unsafe { completions.0.add(ioend) };
-    }
-
-    /// # Safety
-    ///
-    /// Called by the workqueue of such a value only.
-    unsafe extern "C" fn complete(work: *mut bindings::work_struct) {
-        // What is written is what memory reclaim may be waiting for.
-        let _nofs = NofsScope::memalloc_nofs_save();
-        let mut list = MaybeUninit::<bindings::list_head>::uninit();
-        let list = list.as_mut_ptr();
-        // SAFETY: Memory of this function, which stays where it is until it returns.
-        unsafe { bindings::INIT_LIST_HEAD(list) };
         // SAFETY: By the contract of this function.
-        for ioend in unsafe { ioend::take(work) } {
-            let ioend = ioend.as_ptr();
-            // C joins those of one file only if these are equal. SAFETY: Ours alone.
-            unsafe { (*ioend).io_private = (*ioend).io_inode.cast() };
-            // SAFETY: As above; it is in no list.
-            unsafe { bindings::list_add_tail(&raw mut (*ioend).io_list, list) };
+        let io = unsafe { Io::<U>::from_raw(wpc) };
+        if error != 0 {
+            return ret::int(io.fail(Error::from_errno(error)));
         }
-        // SAFETY: A list of ioends, which are ours alone.
-        unsafe { bindings::list_sort(core::ptr::null_mut(), list, Some(compare)) };
-        loop {
-            // SAFETY: A list of ioends, which are ours alone.
-            let ioend = unsafe { bindings::ioend_list_pop(list) };
-            if ioend.is_null() {
-                break;
-            }
-            // SAFETY: As above; this one is not in the list any more.
-            unsafe { bindings::iomap_ioend_try_merge(ioend, list) };
-            // SAFETY: Ours alone, with all that have been joined to it; not used any more.
-            unsafe { Self::finish(ioend) };
-            // SAFETY: No lock is held here.
-            unsafe { bindings::cond_resched() };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `raw` has to be an ioend that was taken from the queue, with those joined to it, and not be
-    /// used any more.
-    unsafe fn finish(raw: *mut bindings::iomap_ioend) {
-        // SAFETY: By the contract of this function. The inode stays as long as it has folios under
-        // writeback, which it has until the ioend is finished below.
-        let ioend = unsafe { Ioend::<U::FileSystem>::from_raw(raw) };
-        // SAFETY: By the contract of this function.
-        let status = unsafe { (*raw).io_bio.bi_status };
-        // SAFETY: The function has no preconditions.
-        let written = to_result(unsafe { bindings::blk_status_to_errno(status) });
-        let recorded = <U as WritebackOperations>::end_io(&ioend, written);
-        let error = ret::int(written.and(recorded));
-        // SAFETY: By the contract of this function. Here is a task, as C wants it.
-        unsafe { bindings::iomap_finish_ioends(raw, error) };
-    }
-}
-
-/// By file, and in it by position: what belongs together comes together.
-///
-/// # Safety
-///
-/// `a` and `b` are in the `io_list` of ioends that are the caller's alone.
-unsafe extern "C" fn compare(
-    _priv: *mut c_void,
-    a: *const bindings::list_head,
-    b: *const bindings::list_head,
-) -> c_int {
-    let key = |list: *const bindings::list_head| {
-        // SAFETY: By the contract of this function.
-        let ioend = unsafe { container_of!(list, bindings::iomap_ioend, io_list) };
-        // SAFETY: As above.
-        unsafe { ((*ioend).io_inode, (*ioend).io_offset) }
-    };
-    match key(a).cmp(&key(b)) {
-        Ordering::Less => -1,
-        Ordering::Equal => 0,
-        Ordering::Greater => 1,
+        ret::int(U::writeback_submit(Gathered::new(io)))
     }
 }

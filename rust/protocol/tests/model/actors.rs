@@ -28,8 +28,11 @@ use crate::{
 };
 use protocol::{
     direct,
-    fault::page_mkwrite,
-    folio::Unchecked,
+    fault::Faulted,
+    folio::{
+        Checked,
+        Unchecked, //
+    },
     writeback::{
         self,
         write_pages,
@@ -60,7 +63,7 @@ fn fault(cpu: &Cpu<'_>, map: u8) -> Access {
     if cpu.other(Op::MapRead { map }) == 0 {
         return Access::Signal;
     }
-    let lock = match page_mkwrite(Fault(cpu)) {
+    let lock = match Faulted::new(Fault(cpu)).page_mkwrite() {
         Ok(lock) => lock,
         Err(Refused::NotThere) => return Access::Again,
         Err(Refused::Failed) => return Access::Signal,
@@ -453,8 +456,8 @@ impl Process for Writes {
             return END;
         }
         let folio = Unchecked::new(Folio::lock(cpu, Step::WriteWaits));
-        if let Ok(checked) = folio.check() {
-            checked.wait_for_writeback().change(|_, _| {
+        if let Ok(mut quiet) = folio.check().and_then(Checked::wait_for_writeback) {
+            quiet.change(|_, _| {
                 cpu.other(Op::Write { block, value });
                 cpu.other(Op::MarkDirty { blocks: 1 << block });
             });
@@ -480,8 +483,8 @@ impl Process for Truncates {
             cpu.other(Op::Unmap { map });
         }
         let folio = Unchecked::new(Folio::lock(cpu, Step::TruncateWaits));
-        if let Ok(checked) = folio.check() {
-            checked.wait_for_writeback().change(|_, _| {
+        if let Ok(mut quiet) = folio.check().and_then(Checked::wait_for_writeback) {
+            quiet.change(|_, _| {
                 cpu.other(Op::Remove);
             });
         }
@@ -510,8 +513,8 @@ impl Process for Punches {
             }
             _ => {
                 let folio = Unchecked::new(Folio::lock(cpu, Step::TruncateWaits));
-                if let Ok(checked) = folio.check() {
-                    checked.wait_for_writeback().change(|_, _| {
+                if let Ok(mut quiet) = folio.check().and_then(Checked::wait_for_writeback) {
+                    quiet.change(|_, _| {
                         cpu.other(Op::Write { block: 1, value: 0 });
                     });
                 }
@@ -541,8 +544,8 @@ impl Process for Invalidates {
         };
         unmap();
         let folio = Unchecked::new(Folio::lock(cpu, Step::Other));
-        if let Ok(checked) = folio.check() {
-            checked.wait_for_writeback().change(|_, _| {
+        if let Ok(mut quiet) = folio.check().and_then(Checked::wait_for_writeback) {
+            quiet.change(|_, _| {
                 unmap();
                 if cpu.other(Op::IsDirty) == 0 {
                     cpu.other(Op::Remove);

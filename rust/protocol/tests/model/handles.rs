@@ -193,6 +193,10 @@ impl<'a> fault::Started for Pagefault<'a> {
     type Error = Refused;
     type Invalidate = Invalidate<'a>;
 
+    fn prepare(&mut self) -> Result<(), Refused> {
+        Ok(())
+    }
+
     fn file_update_time(&mut self) -> Result<(), Refused> {
         Ok(())
     }
@@ -239,8 +243,9 @@ impl folio::Locked for FaultFolio<'_> {
         Ok(inside.into())
     }
 
-    fn wait_for_writeback(&mut self) {
+    fn wait_for_writeback(&mut self) -> Result<(), Refused> {
         self.fault.cpu.step(Step::FaultWaits, Op::WaitWriteback);
+        Ok(())
     }
 }
 
@@ -294,7 +299,8 @@ impl folio::Locked for Folio<'_> {
         }
     }
 
-    fn wait_for_writeback(&mut self) {
+    fn wait_for_writeback(&mut self) -> Result<(), ()> {
         self.cpu.step(self.wait, Op::WaitWriteback);
+        Ok(())
     }
 }

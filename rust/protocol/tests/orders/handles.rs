@@ -121,6 +121,10 @@ impl fault::Started for NotFrozen {
     type Error = ();
     type Invalidate = NotInvalidated;
 
+    fn prepare(&mut self) -> Result<(), ()> {
+        Ok(())
+    }
+
     fn file_update_time(&mut self) -> Result<(), ()> {
         Ok(())
     }
@@ -146,7 +150,9 @@ impl folio::Locked for Locked {
         Ok(4096)
     }
 
-    fn wait_for_writeback(&mut self) {}
+    fn wait_for_writeback(&mut self) -> Result<(), ()> {
+        Ok(())
+    }
 }
 
 impl fault::Folio for Locked {

@@ -4,10 +4,12 @@
 //! `selftests --walk DIR SEED` prints all that the comparing tests look at, of whatever is mounted there; `selftests
 //! --until-killed DEV SLATE` works on a volume until the machine is killed.
 
+mod audit_sees_no_change;
 mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
 mod dax_reads;
+mod direct_io_of_mappings;
 mod fails_whole_without_memory;
 mod faults_tell_the_truth;
 mod file_roundtrip;
@@ -29,6 +31,7 @@ mod refuses_what_may_not_be_written;
 mod replays_the_journal;
 mod sets_attributes;
 mod stable_pages;
+mod stable_pages_held;
 mod stable_pages_mixed;
 mod stable_pages_pinned;
 mod stops_when_the_journal_does;
@@ -69,6 +72,7 @@ const PROGRAMS: &[&Program] = &[
     &no_store_is_lost::PROGRAM,
     &random_file_operations::PROGRAM,
     &io_uring_operations::PROGRAM,
+    &direct_io_of_mappings::PROGRAM,
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
@@ -83,16 +87,19 @@ const PROGRAMS: &[&Program] = &[
     &stable_pages::PROGRAM,
     &stable_pages_mixed::PROGRAM,
     &stable_pages_pinned::PROGRAM,
+    &stable_pages_held::PROGRAM,
     &integrity_formats::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
     &swap_file::PROGRAM,
+    &audit_sees_no_change::PROGRAM,
 ];
 
 /// What other processes of this program do, told by a test.
 const WORKS: &[(&str, Prepare)] = &[
     (random_file_operations::WORK, random_file_operations::work),
     (random_tree_operations::WORK, random_tree_operations::work),
+    (stable_pages_pinned::WORK, stable_pages_pinned::work),
     (storer::WORK, storer::work),
 ];
 

@@ -159,7 +159,7 @@ struct Pin<'a, 'scope> {
 impl Pin<'_, '_> {
     /// Has the device store, and let go.
     fn stores(self) -> Result<()> {
-        self.held.go_on()?;
+        self.held.release()?;
         let read = self.reader.join().map_err(|_| anyhow!("panicked"))?;
         read.context("the read")?;
         // A page that is found clean is unpinned by a worker, which says that it is dirty.

@@ -8,12 +8,15 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{ensure, Context, Result};
 use rustix::fs::fsync;
 use rustix::io::Errno;
+use rustix::pipe::{pipe, SpliceFlags};
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::needs::{Needs, Volume};
 use stablefs_selftests::program::{Case, Env, Program};
@@ -33,7 +36,10 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("writes", |env| writes(env, 4096)),
         Case::new("writes_1_kib", |env| writes(env, 1024)),
         Case::new("direct_writes_of_changing_memory", of_changing_memory),
-        Case::new("direct_writes_of_a_mapping", of_a_mapping),
+        Case::new("direct_writes_of_a_mapping", |env| of_a_mapping(env, write)),
+        Case::new("direct_writes_of_a_mapping_in_a_pipe", |env| {
+            of_a_mapping(env, splice)
+        }),
         Case::new(
             "direct_writes_of_a_mapping_of_the_same_file",
             of_the_same_file,
@@ -66,8 +72,12 @@ fn writes(env: &Env, block: u32) -> Result<()> {
         let slot = share.slot();
         let pos = (slot * WORD) as u64;
         let written = file.write_all_at(&share.values(slot), pos);
-        written.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+        written.map_err(errno)
     })
+}
+
+fn errno(e: io::Error) -> Errno {
+    Errno::from_io_error(&e).unwrap_or(Errno::IO)
 }
 
 /// One step of a thread that changes a file, or a mapping of it.
@@ -111,7 +121,7 @@ fn of_changing_memory(env: &Env) -> Result<()> {
         latest.store(*number, Ordering::Release);
         Ok(())
     };
-    let mut writes = Calls::of("direct write");
+    let (mut writes, mut reads) = (Calls::of("direct write"), Calls::of("read"));
     let stores = trial.race("store", &mut [0], count, DIRECT_WRITES, |number| {
         let pos = number as usize * CHUNK % LEN;
         let before = latest.load(Ordering::Acquire);
@@ -123,7 +133,11 @@ fn of_changing_memory(env: &Env) -> Result<()> {
             return Ok(());
         }
         let mut bytes = vec![0; CHUNK];
-        file.read_exact_at(&mut bytes, pos as u64).context("read")?;
+        let read = file.read_exact_at(&mut bytes, pos as u64).map_err(errno);
+        reads.count(read);
+        if read.is_err() {
+            return Ok(());
+        }
         for (index, word) in (0..).zip(to_words(&bytes)) {
             ensure!(
                 (word == 0 || word % WORDS == index) && word + WORDS > before && word <= after,
@@ -135,16 +149,18 @@ fn of_changing_memory(env: &Env) -> Result<()> {
     for pos in (0..LEN).step_by(CHUNK) {
         writes.count(buffer.write_to(0..CHUNK, &direct, pos as u64));
     }
+    drop((file, direct));
     let words = |index| buffer.load(index % WORDS as usize);
     let words = (0..LEN / WORD).map(words).collect();
-    trial.judge(&[writes, stores], &[Holds { name: FILE, words }])
+    trial.judge(&[writes, reads, stores], &[Holds { name: FILE, words }])
 }
 
-fn of_a_mapping(env: &Env) -> Result<()> {
+fn of_a_mapping(env: &Env, how: Write) -> Result<()> {
     let mut trial = Trial::new(env, 4096)?;
     let source = trial.create(SOURCE, &fresh(LEN))?;
     drop(trial.create(FILE, &fresh(LEN))?);
-    let (writes, stores, words) = direct_writes(env, &mut trial, &source, FILE, 0)?;
+    let (writes, stores, words) = direct_writes(env, &mut trial, &source, (FILE, 0), how)?;
+    drop(source);
     let files = [SOURCE, FILE].map(|name| Holds {
         name,
         words: words.clone(),
@@ -156,9 +172,32 @@ fn of_a_mapping(env: &Env) -> Result<()> {
 fn of_the_same_file(env: &Env) -> Result<()> {
     let mut trial = Trial::new(env, 4096)?;
     let file = trial.create(FILE, &fresh(2 * LEN))?;
-    let (writes, stores, words) = direct_writes(env, &mut trial, &file, FILE, LEN)?;
+    let (writes, stores, words) = direct_writes(env, &mut trial, &file, (FILE, LEN), write)?;
+    drop(file);
     let words = words.repeat(2);
     trial.judge(&[writes, stores], &[Holds { name: FILE, words }])
+}
+
+/// How part of a mapping is written to a position.
+type Write = fn(&Words, Range<usize>, &File, u64) -> Result<(), Errno>;
+
+fn write(mapping: &Words, part: Range<usize>, file: &File, pos: u64) -> Result<(), Errno> {
+    mapping.write_to(part, file, pos)
+}
+
+/// The pages are referred to by a pipe, not pinned.
+fn splice(mapping: &Words, part: Range<usize>, file: &File, mut pos: u64) -> Result<(), Errno> {
+    let (end, pages) = pipe()?;
+    let mut left = part.len();
+    mapping.splice_to(part, &pages)?;
+    while left > 0 {
+        let to = Some(&mut pos);
+        left -= match rustix::pipe::splice(&end, None, file, to, left, SpliceFlags::MOVE)? {
+            0 => return Err(Errno::IO),
+            done => done,
+        };
+    }
+    Ok(())
 }
 
 /// Threads store to a mapping of the first [`LEN`] bytes of `source`, while this one writes them to `target` at `pos`, and
@@ -167,28 +206,28 @@ fn direct_writes(
     env: &Env,
     trial: &mut Trial<'_>,
     source: &File,
-    target: &str,
-    pos: usize,
+    (target, pos): (&str, usize),
+    how: Write,
 ) -> Result<(Calls, Calls, Vec<u64>)> {
     let direct = trial.direct(target)?;
     let mapping = Words::of(source, 0, LEN)?;
     let mut shares = Share::of(THREADS, &fresh(LEN), env.seed);
     let mut writes = Calls::of("direct write");
-    let mut write = |at: usize| {
-        writes.count(mapping.write_to(at..at + CHUNK, &direct, (pos + at) as u64));
+    let mut write_at = |at: usize| {
+        writes.count(how(&mapping, at..at + CHUNK, &direct, (pos + at) as u64));
     };
     let step = |share: &mut Share| {
         store(share, &mapping);
         Ok(())
     };
     let stores = trial.race("store", &mut shares, step, DIRECT_WRITES, |number| {
-        write(number as usize * CHUNK % LEN);
+        write_at(number as usize * CHUNK % LEN);
         if number % NOW_AND_THEN == 0 {
             fsync(source).context("fsync")?;
         }
         Ok(())
     })?;
-    (0..LEN).step_by(CHUNK).for_each(write);
+    (0..LEN).step_by(CHUNK).for_each(write_at);
     Ok((writes, stores, Share::merge(&shares)))
 }
 
@@ -197,7 +236,7 @@ fn direct_writes(
 fn onto_itself(env: &Env) -> Result<()> {
     let mut trial = Trial::new(env, 4096)?;
     let file = trial.create(FILE, &fresh(LEN))?;
-    let (writes, stores, words) = direct_writes(env, &mut trial, &file, FILE, 0)?;
+    let (writes, stores, words) = direct_writes(env, &mut trial, &file, (FILE, 0), write)?;
     let mapping = Words::of(&file, 0, LEN)?;
     (0..)
         .zip(&words)

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The dirty folios of a file, one after the other.
+
+use super::{
+    WritebackOperations,
+    WritebackTable, //
+};
+use crate::{
+    bindings,
+    kernel::{
+        address_space::Writeback,
+        inode::Inode,
+        ret,
+        sched_mm::NofsScope, //
+    },
+    protocol::writeback::{
+        self as protocol,
+        Protected, //
+    },
+};
+use ::kernel::{
+    error::to_result,
+    prelude::*, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+/// A folio that is locked, was write-protected in every mapping, and then made clean.
+///
+/// # Invariants
+///
+/// The folio is in the page cache of an inode, with a reference, and locked by this thread.
+pub(crate) struct Folio(NonNull<bindings::folio>);
+
+/// Goes through the dirty folios of a file, as C's `struct iomap_writepage_ctx`.
+///
+/// # Invariants
+///
+/// The context is of an inode of type `U::FileSystem`, with the table of `U`, and nobody else's.
+#[repr(C)]
+pub(crate) struct Pass<'a, U: WritebackOperations> {
+    /// First, so that C's pointer to it is one to all.
+    wpc: bindings::iomap_writepage_ctx,
+    /// The folio before, or null.
+    folio: *mut bindings::folio,
+    /// What C is told of it, and at the end what it says.
+    error: c_int,
+    #[cfg(any(
+        stablefs_control = "skip_protect",
+        stablefs_control = "early_checksum",
+        stablefs_control = "early_pin_check"
+    ))]
+    pub(super) unprotected: super::unprotected::Unprotected,
+    _inode: PhantomData<(&'a Inode<U::FileSystem>, U)>,
+}
+
+/// Has `run` go through what is dirty of a file, to the end, and the device write what that began.
+///
+/// # Errors
+///
+/// What was not written, and why.
+///
+/// # Context
+///
+/// Sleeps, and locks folios. No handle of the journal may be open.
+pub(crate) fn writepages<U: WritebackOperations>(
+    writeback: Writeback<'_, U::FileSystem>,
+    run: impl FnOnce(&mut Pass<'_, U>),
+) -> Result {
+    // Memory reclaim must not wait for these folios, nor for the volume being thawed.
+    let _nofs = NofsScope::memalloc_nofs_save();
+    let mut pass = Pass {
+        wpc: bindings::iomap_writepage_ctx {
+            inode: writeback.inode().as_ptr(),
+            wbc: writeback.as_ptr(),
+            ops: &WritebackTable::<U>::OPS,
+            ..pin_init::zeroed()
+        },
+        folio: core::ptr::null_mut(),
+        error: 0,
+        #[cfg(any(
+            stablefs_control = "skip_protect",
+            stablefs_control = "early_checksum",
+            stablefs_control = "early_pin_check"
+        ))]
+        unprotected: Default::default(),
+        _inode: PhantomData,
+    };
+    run(&mut pass);
+    if pass.wpc.wb_ctx.is_null() {
+        return to_result(pass.error);
+    }
+    // SAFETY: The context has an ioend that was not submitted.
+    to_result(unsafe { WritebackTable::<U>::writeback_submit(&mut pass.wpc, pass.error) })
+}
+
+impl<U: WritebackOperations> Pass<'_, U> {
+    #[cfg(not(any(
+        stablefs_control = "skip_protect",
+        stablefs_control = "early_checksum",
+        stablefs_control = "early_pin_check"
+    )))]
+    fn next_folio(&mut self) -> *mut bindings::folio {
+        let inode = self.wpc.inode;
+        // SAFETY: Valid by the type invariants; constant.
+        let mapping = unsafe { (*inode).i_mapping };
+        // SAFETY: As above; the folio is what the last call returned, and no longer locked.
+        unsafe { bindings::writeback_iter(mapping, self.wpc.wbc, self.folio, &mut self.error) }
+    }
+
+    #[cfg(any(
+        stablefs_control = "skip_protect",
+        stablefs_control = "early_checksum",
+        stablefs_control = "early_pin_check"
+    ))]
+    fn next_folio(&mut self) -> *mut bindings::folio {
+        // SAFETY: The inode and the control are valid by the type invariants.
+        unsafe { self.unprotected.next_folio(&self.wpc) }
+    }
+}
+
+impl<U: WritebackOperations> protocol::Pass for Pass<'_, U> {
+    type Folio = Folio;
+    type Error = Error;
+
+    fn next(&mut self, last: Result) -> Option<Folio> {
+        self.error = ret::int(last);
+        self.folio = self.next_folio();
+        // INVARIANT: C returned it locked, with a reference until it is asked for the next.
+        NonNull::new(self.folio).map(Folio)
+    }
+
+    fn start_writeback(&mut self, folio: &Protected<Folio>) -> Result {
+        let folio = folio.folio().0.as_ptr();
+        // SAFETY: A folio of the context's inode, locked, and clean.
+        let result = to_result(unsafe { bindings::iomap_writeback_folio(&mut self.wpc, folio) });
+        #[cfg(stablefs_control = "early_checksum")]
+        // SAFETY: As above.
+        unsafe {
+            super::unprotected::submit_and_protect::<U>(&mut self.wpc, folio);
+        }
+        result
+    }
+}
+
+impl protocol::Folio for Folio {
+    fn maybe_dma_pinned(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        cfg!(not(stablefs_control = "skip_keep_dirty")) && unsafe { is_pinned(self.0) }
+    }
+
+    fn mark_dirty(&mut self) {
+        // SAFETY: Valid and locked by the type invariants.
+        unsafe { bindings::folio_mark_dirty(self.0.as_ptr()) };
+    }
+
+    fn unlock(self) {}
+}
+
+impl Drop for Folio {
+    fn drop(&mut self) {
+        // SAFETY: Locked by this thread, by the type invariants.
+        unsafe { bindings::folio_unlock(self.0.as_ptr()) };
+    }
+}
+
+/// Whether anybody may hold a pin of a folio.
+///
+/// # Safety
+///
+/// The folio has to be valid.
+pub(super) unsafe fn is_pinned(folio: NonNull<bindings::folio>) -> bool {
+    // SAFETY: By the contract of this function.
+    unsafe { bindings::folio_maybe_dma_pinned(folio.as_ptr()) }
+}
