@@ -302,7 +302,7 @@ fn killed(env: &Env, waits: Waits) -> Result<()> {
         thread::sleep(PAUSE);
         ensure!(storer.waits(), "the store does not wait");
         let outcome = storer.kill();
-        held.go_on()?;
+        held.release()?;
         outcome
     })?;
     ended(outcome, Ended::Killed, "while it waits")?;
