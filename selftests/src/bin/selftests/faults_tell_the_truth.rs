@@ -4,7 +4,7 @@
 //! waits can be killed: no room, a file cut off, a disk that cannot be read, a filesystem that stopped, a frozen volume.
 //! When there is no reason any more, the store succeeds, and is kept.
 //!
-//! Promise 3, honest failure. FILESYSTEMS
+//! Promise 3, honest failure. FS_FAULTS
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -49,9 +49,10 @@ pub(crate) const PROGRAM: Program = Program {
     ],
 };
 
-/// No volume of XFS is smaller.
-const MIB: u32 = 320;
-const SECTORS: u64 = (MIB as u64) << 11;
+/// Of the volume, or as small as they come.
+const MIB: u32 = 32;
+/// Of the device: no volume of XFS is smaller.
+const SECTORS: u64 = 320 << 11;
 const PAGE: u64 = 4096;
 /// Of the file, written at once so that it is one folio, or a few.
 const LEN: u64 = 256 << 10;

@@ -6,7 +6,7 @@
 //!
 //! That the disk looks, each case sees first: it writes to the disk itself what changes meanwhile, as nobody copies that.
 //!
-//! Promise 1, stable data. FILESYSTEMS
+//! Promise 1, stable data. FS_INTEGRITY
 
 use std::borrow::Cow;
 use std::fs::{self, File};

@@ -9,7 +9,8 @@
 //! parts are punched and cut off; what is stored there before is gone, what is stored after stays, and of what is stored
 //! meanwhile either.
 //!
-//! Promise 1, stable data. FILESYSTEMS
+//! Promise 1, stable data.
+//! Filesystems that fail it: ext4 and XFS, on disks with protection information; with ext4 it is the direct writes, too.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
