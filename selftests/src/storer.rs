@@ -2,15 +2,15 @@
 
 //! A process that stores to a mapping of a file, and may be killed by it: ready → told → ended → told → …
 
+use std::env;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
 use std::time::Duration;
-use std::{env, io::Write};
 
 use anyhow::{bail, Context, Result};
 

@@ -4,7 +4,9 @@
 //! waits can be killed: no room, a file cut off, a disk that cannot be read, a filesystem that stopped, a frozen volume.
 //! When there is no reason any more, the store succeeds, and is kept.
 //!
-//! Promise 3, honest failure. FS_FAULTS
+//! Promise 3, honest failure.
+//! Filesystems that fail it: ext4, which lets stores in when its journal has stopped; and where stores wait for
+//! writeback, who waits for that cannot be killed.
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
