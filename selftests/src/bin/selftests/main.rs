@@ -8,6 +8,7 @@ mod comparison_sees_a_change;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
 mod dax_reads;
+mod direct_io_of_mappings;
 mod fails_whole_without_memory;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
@@ -64,6 +65,7 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::WRITTEN,
     &random_file_operations::PROGRAM,
     &io_uring_operations::PROGRAM,
+    &direct_io_of_mappings::PROGRAM,
     &random_tree_operations::PROGRAM,
     &handed_back_and_forth::PROGRAM,
     &large_directories::PROGRAM,
