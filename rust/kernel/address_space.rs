@@ -227,11 +227,7 @@ impl<U: Operations> OperationsTable<U> {
     ///
     /// Called by mm only: `folio` is in the page cache of an inode of type `U::FileSystem`, locked, and
     /// has `len` bytes from `offset` on.
-    unsafe extern "C" fn invalidate_folio(
-        folio: *mut bindings::folio,
-        offset: usize,
-        len: usize,
-    ) {
+    unsafe extern "C" fn invalidate_folio(folio: *mut bindings::folio, offset: usize, len: usize) {
         // SAFETY: Valid by the contract of this function, here as below.
         let is_part = unsafe { len < bindings::folio_size(folio) };
         // What is left of a folio that is pinned stays dirty, all of it: a device may store to it, and
