@@ -142,7 +142,8 @@ impl<'a> Trial<'a> {
         })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Where a file of that name is.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.mounted.dir().join(name)
     }
 
