@@ -10,8 +10,8 @@
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::AsRawFd;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 
 use anyhow::{ensure, Context, Result};
 
@@ -65,7 +65,10 @@ impl<'a> Reading<'a> {
     pub fn begin(words: &'a Words, part: Range<usize>, file: &File, pos: u64) -> Result<Self> {
         /// `IOCB_CMD_PREAD`
         const PREAD: u16 = 0;
-        ensure!(part.start < part.end && part.end <= words.bytes(), "{part:?}");
+        ensure!(
+            part.start < part.end && part.end <= words.bytes(),
+            "{part:?}"
+        );
         let mut context: libc::c_ulong = 0;
         // SAFETY: The kernel writes to `context`, which it finds to be 0.
         let made = unsafe { libc::syscall(libc::SYS_io_setup, 1, &raw mut context) };

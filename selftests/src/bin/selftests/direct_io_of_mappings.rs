@@ -262,7 +262,10 @@ fn of_memory_that_ends(env: &Env) -> Result<()> {
     }
     let mut words = new.repeat(3);
     words.extend_from_slice(&found[3 * LEN / WORD..]);
-    say(&format!("{} bytes were left behind the end", bytes.len() - 3 * LEN));
+    say(&format!(
+        "{} bytes were left behind the end",
+        bytes.len() - 3 * LEN
+    ));
     drop((mapping, file, source));
     let other = Holds {
         name: OTHER,
@@ -363,7 +366,6 @@ fn check(file: &File, pos: usize, words: &[u64]) -> Result<()> {
 
 fn read(file: &File, pos: usize, len: usize) -> Result<Vec<u64>> {
     let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, pos as u64)
-        .context("read")?;
+    file.read_exact_at(&mut bytes, pos as u64).context("read")?;
     Ok(to_words(&bytes))
 }

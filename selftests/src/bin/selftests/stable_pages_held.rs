@@ -30,13 +30,15 @@ use stablefs_selftests::words::{Words, WORD};
 pub(crate) const PROGRAM: Program = Program {
     name: "stable_pages_held",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme]),
+        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme, Kind::Plain]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[]),
     },
     cases: &[
         Case::new("read_ends_while_written", |env| while_written(env, 4096)),
-        Case::new("read_ends_while_written_1_kib", |env| while_written(env, 1024)),
+        Case::new("read_ends_while_written_1_kib", |env| {
+            while_written(env, 1024)
+        }),
         Case::new("read_ends_after", |env| after(env, 4096)),
         Case::new("read_ends_after_1_kib", |env| after(env, 1024)),
     ],
@@ -95,7 +97,14 @@ impl<'a> Stage<'a> {
     }
 
     fn judge(self, syncs: Calls) -> Result<()> {
-        let Self { trial, disk, words, file, mapping, .. } = self;
+        let Self {
+            trial,
+            disk,
+            words,
+            file,
+            mapping,
+            ..
+        } = self;
         drop((file, mapping));
         let judged = trial.judge(&[syncs], &[Holds { name: FILE, words }]);
         // The volume is on it.
@@ -115,7 +124,14 @@ fn while_written(env: &Env, block: u32) -> Result<()> {
     let mut syncs = Calls::of("fsync");
     for _ in 0..ROUNDS * env.longer {
         stage.fill()?;
-        let Stage { disk, source, from, file, mapping, .. } = &stage;
+        let Stage {
+            disk,
+            source,
+            from,
+            file,
+            mapping,
+            ..
+        } = &stage;
         let read_later = source.hold()?;
         let reading = Reading::begin(mapping, AT..AT + PAGE, from, 0)?;
         let written_later = disk.hold()?;
@@ -141,12 +157,20 @@ fn after(env: &Env, block: u32) -> Result<()> {
     let mut stage = Stage::new(env, block)?;
     let mut syncs = Calls::of("fsync");
     stage.fill()?;
-    let Stage { source, from, file, mapping, words, .. } = &mut stage;
+    let Stage {
+        source,
+        from,
+        file,
+        mapping,
+        words,
+        ..
+    } = &mut stage;
     let read_later = source.hold()?;
     let reading = Reading::begin(mapping, AT..AT + PAGE, from, 0)?;
     syncs.count(fsync(&*file));
     words[0] = 1;
-    file.write_all_at(&words[0].to_ne_bytes(), 0).context("write")?;
+    file.write_all_at(&words[0].to_ne_bytes(), 0)
+        .context("write")?;
     read_later.release()?;
     reading.end()?;
     syncs.count(fsync(&*file));

@@ -30,7 +30,7 @@ use stablefs_selftests::worker::{Work, Worker};
 pub(crate) const PROGRAM: Program = Program {
     name: "stable_pages_pinned",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme]),
+        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme, Kind::Plain]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[]),
     },
@@ -38,13 +38,21 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("direct_reads", |env| direct_reads(env, 4096)),
         Case::new("direct_reads_1_kib", |env| direct_reads(env, 1024)),
         Case::new("direct_reads_by_io_uring", direct_reads_by_io_uring),
-        Case::new("memory_for_io_uring", |env| race(env, 4096, REFUSED, &for_io_uring)),
+        Case::new("memory_for_io_uring", |env| {
+            race(env, 4096, REFUSED, &for_io_uring)
+        }),
         Case::new("process_vm_writev", |env| {
-            race(env, 4096, "process_vm_writev", &|_, _| Ok(Box::new(as_another)))
+            race(env, 4096, "process_vm_writev", &|_, _| {
+                Ok(Box::new(as_another))
+            })
         }),
         Case::new("in_a_pipe", |env| race(env, 4096, "vmsplice", &in_a_pipe)),
-        Case::new("from_a_pipe", |env| race(env, 4096, "vmsplice", &from_a_pipe)),
-        Case::new("proc_mem", |env| race(env, 4096, "/proc/self/mem", &proc_mem)),
+        Case::new("from_a_pipe", |env| {
+            race(env, 4096, "vmsplice", &from_a_pipe)
+        }),
+        Case::new("proc_mem", |env| {
+            race(env, 4096, "/proc/self/mem", &proc_mem)
+        }),
         Case::new("ptrace", |env| race(env, 4096, "PTRACE_POKEDATA", &traced)),
     ],
 };
@@ -122,7 +130,9 @@ fn direct_reads(env: &Env, block: u32) -> Result<()> {
     race(env, block, "direct read", &|_, _| {
         let disk = open_direct(&disk)?;
         Ok(Box::new(move |place: Place<'_>| {
-            place.mapping.read_from(place.part(), &disk, place.from as u64)
+            place
+                .mapping
+                .read_from(place.part(), &disk, place.from as u64)
         }))
     })
 }
@@ -218,7 +228,10 @@ fn traced(_: &Words, path: &Path) -> Result<Store> {
             return Err(Errno::SRCH);
         };
         let words = to_words(place.bytes());
-        (pos..).step_by(WORD).zip(words).try_for_each(|(address, word)| tracee.store(address, word))
+        (pos..)
+            .step_by(WORD)
+            .zip(words)
+            .try_for_each(|(address, word)| tracee.store(address, word))
     }))
 }
 
