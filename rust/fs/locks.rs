@@ -47,7 +47,8 @@
 //!   times; and that given up, `invalidate_lock` → folio lock → waits for writeback → map.
 //! * writeback: folio lock → a handle → `loading` …; then a worker, with none of these: a handle →
 //!   `loading` …, `changing`.
-//! * direct write: `i_rwsem` → a handle → `loading` …; the same once the device has the data, in a worker
+//! * direct write: `i_rwsem` → a handle → `loading` …; and that given up, what a direct read takes for the
+//!   reader's memory, for the writer's; the former once more when the device has the data, in a worker
 //!   perhaps, without `i_rwsem`.
 //! * new sizes, `fallocate()`: `i_rwsem`, exclusively → direct I/O has ended → `invalidate_lock`,
 //!   exclusively → folio locks, writeback has ended, and those given up, a handle → `loading` ….

@@ -29,11 +29,13 @@ use crate::words::WORD;
 
 /// Size of the volume, in MiB.
 const MIB: u32 = 64;
+/// Where stablefs has its counters, by the kernel's name of the device.
+const COUNTERS: &str = "/sys/kernel/debug/stablefs";
 /// Words that belong together: one thread has all of them, and the next thread the next ones.
 pub const SLOT: usize = 8;
 
 /// What the log says of data that has changed below its checksum: scsi_debug, NVMe, the block layer that ends such a
-/// request, the kernel's own look at what was read, and btrfs.
+/// request, the kernel's own look at what was read, btrfs, and stablefs's auditor.
 const GUARD: &[&str] = &[
     "GUARD check failed",
     "Guard Check Error",
@@ -268,6 +270,7 @@ impl<'a> Trial<'a> {
         }
         wrong.extend(self.settle(names, &judge).err().map(|e| format!("{e:#}")));
         self.look()?;
+        self.say_counts()?;
         let (dev, fstyp) = (self.dev.as_path(), self.env.fstyp);
         self.mounted.unmount()?;
         wrong.extend(fstyp.check(dev).err().map(|e| format!("{e:#}")));
@@ -283,6 +286,29 @@ impl<'a> Trial<'a> {
         }
         self.mounted.unmount()?;
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    }
+
+    /// Prints what stablefs has counted.
+    fn say_counts(&self) -> Result<()> {
+        let name = devices::kernel_name(&self.dev)?;
+        let Ok(entries) = fs::read_dir(Path::new(COUNTERS).join(name)) else {
+            return Ok(());
+        };
+        let mut counts = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let count = fs::read_to_string(entry.path())?;
+            if count.trim() != "0" {
+                counts.push(format!(
+                    "{} {}",
+                    entry.file_name().to_string_lossy(),
+                    count.trim()
+                ));
+            }
+        }
+        counts.sort();
+        say(&counts.join(", "));
         Ok(())
     }
 

@@ -7,7 +7,8 @@
 //!
 //! Promise 1, stable data: a copy that direct I/O needs for it is made of memory that is faulted in meanwhile, from files
 //! whose locks are held.
-//! Filesystems that fail it: none is known.
+//! Filesystems that fail it: ext4, `there_and_back` and `of_one_file`: fsync returns EIO, as folios that have become dirty
+//! during a direct write cannot be dropped after it.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -48,6 +49,10 @@ pub(crate) const PROGRAM: Program = Program {
             crosswise(env, &[Way::Write, Way::Read])
         }),
         Case::new("of_one_file", of_one_file),
+        Case::new(
+            "of_one_file_that_nobody_can_store_to",
+            that_nobody_can_store_to,
+        ),
     ],
 };
 
@@ -323,6 +328,41 @@ fn of_one_file(env: &Env) -> Result<()> {
     })?;
     drop((mapping, direct, file));
     trial.judge(&[writes, reads], &[Holds { name: FILE, words }])
+}
+
+/// Two threads write parts of a file from a mapping that is to be loaded from only, of a descriptor that is for reading
+/// only: so a filesystem can tell that nobody stores to one.
+fn that_nobody_can_store_to(env: &Env) -> Result<()> {
+    let mut trial = Trial::new(env, 4096)?;
+    let words = fresh(CHUNK).repeat(LEN / CHUNK);
+    let file = trial.create(FILE, &words)?;
+    let direct = trial.direct(FILE)?;
+    let reading = File::open(trial.path(FILE)).context(FILE)?;
+    let mapping = Words::to_load(&reading, 0, LEN)?;
+    let mut alone = Calls::of("direct write by one");
+    for (at, pos) in [(0, 0), (0, CHUNK), (2 * CHUNK, CHUNK), (0, LEN)] {
+        for &(start, len) in WHOLE.iter().chain(&SECTORS) {
+            let (at, pos) = (at + start, pos + start);
+            alone.count(Way::Write.go(&mapping, at, len, &direct, pos));
+            check(&file, pos, &words[at / WORD..(at + len) / WORD])?;
+        }
+    }
+    let go = |number: u64| {
+        let (at, pos) = (part(number), part(number / 7));
+        Way::Write.go(&mapping, at, CHUNK, &direct, pos)
+    };
+    let mut writes = Calls::of("direct write");
+    let step = |number: &mut u64| {
+        *number += 3;
+        go(*number)
+    };
+    let others = trial.race("direct write", &mut [0], step, ROUNDS, |number| {
+        writes.count(go(number));
+        Ok(())
+    })?;
+    drop((mapping, direct, reading, file));
+    let words = fresh(CHUNK).repeat(LEN / CHUNK + 1);
+    trial.judge(&[alone, writes, others], &[Holds { name: FILE, words }])
 }
 
 /// Where a part of [`CHUNK`] bytes begins: one after the other.

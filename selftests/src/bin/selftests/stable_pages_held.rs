@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device that reads into a mapping, and takes its time: the page is written meanwhile, or has been written before the
-//! device is done. The disk finds each block as its protection information says, and what the device has stored is what
-//! the file holds. Both devices are held and let go one after the other, so no step depends on who is faster.
+//! A page of a mapping is stored to, or a device that takes its time reads into it, while it is written, or when it has been
+//! written. The disk finds each block as its protection information says, and what was stored last is what the file holds.
+//! Both devices are held and let go one after the other, so no step depends on who is faster.
 //!
 //! Promise 1, stable data.
 //! Filesystems that fail it: XFS, `read_ends_while_written`; all of the others, `read_ends_after`.
@@ -13,7 +13,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -30,11 +30,13 @@ use stablefs_selftests::words::{Words, WORD};
 pub(crate) const PROGRAM: Program = Program {
     name: "stable_pages_held",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme]),
+        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme, Kind::Plain]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[]),
     },
     cases: &[
+        Case::new("store_while_written", |env| store(env, 4096)),
+        Case::new("store_while_written_1_kib", |env| store(env, 1024)),
         Case::new("read_ends_while_written", |env| while_written(env, 4096)),
         Case::new("read_ends_while_written_1_kib", |env| {
             while_written(env, 1024)
@@ -50,7 +52,7 @@ const LEN: usize = 16 * PAGE;
 const AT: usize = 5 * PAGE;
 const FILE: &str = "file";
 const ROUNDS: u64 = 5;
-/// For somebody who starts writing, and does not come back for want of something else from the device.
+/// For who begins to write.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All of it that there is before the devices are held.
@@ -118,6 +120,49 @@ fn whole(dev: &Path) -> Result<Dm> {
     Dm::new(&format!("0 {} linear {} 0", len / 512, dev.display()))
 }
 
+/// Has what is dirty be given to the disk's driver, and waits for nothing else.
+fn begin_to_write<'scope>(scope: &'scope Scope<'scope, '_>, file: &'scope File) {
+    let (begun, is_begun) = mpsc::channel();
+    scope.spawn(move || {
+        let _ = begun.send(fadvise(file, 0, None, Advice::DontNeed));
+    });
+    // It may not come back, for want of something else from the disk.
+    let _ = is_begun.recv_timeout(PATIENCE);
+}
+
+/// The page has been given to the disk's driver, which has to wait, when a thread stores to it: through a mapping that it
+/// has stored to before.
+fn store(env: &Env, block: u32) -> Result<()> {
+    let mut stage = Stage::new(env, block)?;
+    let mut syncs = Calls::of("fsync");
+    for round in 0..ROUNDS * env.longer {
+        let Stage {
+            disk,
+            file,
+            mapping,
+            words,
+            ..
+        } = &mut stage;
+        mapping.store(AT / WORD, round);
+        let written_later = disk.hold()?;
+        thread::scope(|scope| {
+            begin_to_write(scope, file);
+            let (stored, is_stored) = mpsc::channel();
+            scope.spawn(move || {
+                mapping.store(AT / WORD + 1, round);
+                let _ = stored.send(());
+            });
+            // It is to wait; if it does not, there is no need to.
+            let _ = is_stored.recv_timeout(Duration::from_secs(1));
+            // Before the thread is waited for.
+            written_later.release()
+        })?;
+        words[AT / WORD..][..2].fill(round);
+        syncs.count(fsync(&*file));
+    }
+    stage.judge(syncs)
+}
+
 /// The page has been given to the disk's driver, which has to wait, when the other device stores to it.
 fn while_written(env: &Env, block: u32) -> Result<()> {
     let mut stage = Stage::new(env, block)?;
@@ -136,12 +181,7 @@ fn while_written(env: &Env, block: u32) -> Result<()> {
         let reading = Reading::begin(mapping, AT..AT + PAGE, from, 0)?;
         let written_later = disk.hold()?;
         thread::scope(|scope| {
-            let (begun, is_begun) = mpsc::channel();
-            scope.spawn(move || {
-                // Begins to write what is dirty, and waits for nothing.
-                let _ = begun.send(fadvise(file, 0, None, Advice::DontNeed));
-            });
-            let _ = is_begun.recv_timeout(PATIENCE);
+            begin_to_write(scope, file);
             let read = read_later.release().and_then(|()| reading.end());
             // Before the thread is waited for.
             written_later.release().and(read)

@@ -30,7 +30,7 @@ use stablefs_selftests::worker::{Work, Worker};
 pub(crate) const PROGRAM: Program = Program {
     name: "stable_pages_pinned",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme]),
+        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme, Kind::Plain]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[]),
     },
