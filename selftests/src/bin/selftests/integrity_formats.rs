@@ -7,7 +7,7 @@
 //! That the disk looks, each case sees first: it writes to the disk itself what changes meanwhile, as nobody copies that.
 //!
 //! Promise 1, stable data.
-//! Filesystems that fail it: ext4 and XFS, in most runs some of the cases. Of btrfs nothing is looked at but the writes.
+//! Filesystems that fail it: ext4, all cases; XFS, some of them in most runs. (Of btrfs only writes are looked at.)
 
 use std::borrow::Cow;
 use std::fs::{self, File};
