@@ -346,7 +346,7 @@ impl<'scope> Threads<'scope, '_> {
     }
 }
 
-/// Threads of each sort; fsync has one for each file and one more, and there is one for each sort of trouble.
+/// Threads of each sort, but for those that call fsync and those that make trouble.
 const STORING: usize = 10;
 const WRITING: usize = 10;
 const READING: usize = 8;
@@ -356,22 +356,8 @@ const FROM_MAPPING: usize = 6;
 const TORN_STORING: usize = 4;
 const TORN_WRITING: usize = 4;
 const TORN_READING: usize = 2;
-const SYNCING: usize = 4;
-const TROUBLE: usize = 4;
-const _: () = assert!(
-    STORING
-        + WRITING
-        + READING
-        + CHANGING
-        + FROM_BUFFER
-        + FROM_MAPPING
-        + TORN_STORING
-        + TORN_WRITING
-        + TORN_READING
-        + SYNCING
-        + TROUBLE
-        == 64
-);
+/// All of them.
+const THREADS: usize = 64;
 
 /// Those that store to `whole`.
 const SHARES: usize = STORING + WRITING;
@@ -639,6 +625,7 @@ fn tried(env: &Env, block: u32, rounds: u64, memory: Option<u64>) -> Result<()> 
         shared.torn(&mut threads)?;
         shared.direct(&mut threads)?;
         shared.troubled(&mut threads)?;
+        ensure!(threads.all.len() == THREADS, "other threads");
         if limit.is_some() {
             shared.stream(&mut threads)?;
         }
