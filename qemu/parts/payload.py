@@ -17,8 +17,8 @@ def building():
 
 def add_control(parser):
     """The option --control, which takes what Kbuild knows."""
-    text = KBUILD.read_text().replace("\\\n", " ")
-    steps = re.search(r"^stablefs-controls := (.*)$", text, re.MULTILINE)[1].split()
+    kbuild = KBUILD.read_text().replace("\\\n", " ")
+    steps = re.search(r"^stablefs-controls := (.*)$", kbuild, re.MULTILINE)[1].split()
     parser.add_argument("--control", default="", choices=steps, metavar="STEP",
                         help=f"with the module built without STEP of a protocol: {', '.join(steps)}")  # fmt: skip
 

@@ -78,6 +78,7 @@ pub use space::{
     Kept,
     NoSpace,
     Space,
+    Trial,
     Who, //
 };
 pub use summary::{

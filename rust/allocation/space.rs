@@ -171,6 +171,17 @@ impl Space {
         self.promised = self.promised.saturating_sub(n);
     }
 
+    /// Begins to find out whether there is room for several things.
+    pub fn trial(&self) -> Trial {
+        let after_commit = self.after_commit();
+        let after_writing = (self.pending() > 0).then(|| after_commit.after_writing());
+        Trial {
+            now: Some(*self),
+            after_commit: Some(after_commit),
+            after_writing,
+        }
+    }
+
     fn check(&self, fits: impl Fn(&Self) -> bool) -> Result<(), NoSpace> {
         if fits(self) {
             return Ok(());
@@ -249,5 +260,56 @@ impl Space {
         // OVERFLOW: blocks of the volume.
         self.free = self.free.saturating_add(n);
         Some(())
+    }
+}
+
+/// Whether there is room for several things, in the order in which they are asked for. Nothing is taken.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it tells what it has found out"]
+pub struct Trial {
+    /// What is left, as long as there was room for all.
+    now: Option<Space>,
+    /// The same after a commit.
+    after_commit: Option<Space>,
+    /// And after all is written back, and that. What is asked for here is not dirty, and stays.
+    after_writing: Option<Space>,
+}
+
+impl Trial {
+    /// Asks for blocks to [reserve](Space::reserve).
+    pub fn reserve(&mut self, n: u64, who: Who) {
+        self.ask(|space| space.reserve(n, who));
+    }
+
+    /// Asks for blocks to [promise](Space::promise).
+    pub fn promise(&mut self, n: u64) {
+        self.ask(|space| space.promise(n));
+    }
+
+    fn ask(&mut self, mut for_it: impl FnMut(&mut Space) -> Result<(), NoSpace>) {
+        for space in [
+            &mut self.now,
+            &mut self.after_commit,
+            &mut self.after_writing,
+        ] {
+            *space = space
+                .take()
+                .and_then(|mut left| for_it(&mut left).is_ok().then_some(left));
+        }
+    }
+
+    /// Whether there is room for all.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSpace`].
+    pub fn result(&self) -> Result<(), NoSpace> {
+        if self.now.is_some() {
+            return Ok(());
+        }
+        Err(NoSpace {
+            commit_helps: self.after_commit.is_some(),
+            writing_helps: self.after_writing.is_some(),
+        })
     }
 }

@@ -658,6 +658,11 @@ bool stablefs_shim_mapping_stable_writes(const struct address_space *mapping)
 	return mapping_stable_writes(mapping);
 }
 
+bool stablefs_shim_mapping_writably_mapped(const struct address_space *mapping)
+{
+	return mapping_writably_mapped(mapping);
+}
+
 void stablefs_shim_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);

@@ -4,7 +4,10 @@
 //!
 //! A write of whole blocks over data that the file has takes `i_rwsem` shared, so that there can be
 //! many at a time; any other takes it exclusively. What is no whole number of blocks goes through the
-//! page cache, as two at a time could change one block.
+//! page cache, as two at a time could change one block. So does what is written to a file that others
+//! can store to through a mapping: once the device has the data, C drops their folios, which fails if one
+//! has become dirty meanwhile, wherever in it; then it holds what the blocks had before, too, and
+//! `fsync` says `EIO`.
 //!
 //! Where checksums are computed of what is written, it is a private copy, as whoever has the memory may
 //! be writing to it. What was read from a device with protection information is verified where it lies:
@@ -154,7 +157,8 @@ fn write_shared(write: kiocb::Write<'_, Stablefs>) -> Result<Shared<'_>> {
         return Ok(Shared::Written(0));
     };
     writing::check_data(inode)?;
-    if !checked.is_nosec() || checked.extends() || !is_overwrite(&checked)? {
+    if !checked.is_nosec() || checked.extends() || !is_direct(&checked)? || !is_overwrite(&checked)?
+    {
         return Ok(Shared::NeedsExclusive(checked.unlock()));
     }
     let ready = checked.kiocb_modified()?;
@@ -172,18 +176,18 @@ fn write_exclusive(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
     let Some(checked) = locked.generic_write_checks()? else {
         return Ok(0);
     };
-    let is_whole = is_whole(&checked)?;
+    let is_direct = is_direct(&checked)?;
     let is_nowait = checked.is_nowait();
     // What follows waits for the device, or for the journal.
-    if is_nowait && (!is_whole || checked.extends()) {
+    if is_nowait && (!is_direct || checked.extends()) {
         return Err(EAGAIN);
     }
-    if !is_whole {
-        // The device may be writing to another part of one of the blocks.
+    if !is_direct {
+        // The device may be writing to another part of one of the blocks, or of the folios.
         checked.inode_lock().inode_dio_wait();
     }
     let ready = file::begin_write(checked)?;
-    let (mut ready, direct) = if is_whole {
+    let (mut ready, direct) = if is_direct {
         match write_whole(ready)? {
             DirectWritten::Done { written, .. } => return Ok(written),
             DirectWritten::NeedsBuffered { direct: 0, .. } if is_nowait => return Err(EAGAIN),
@@ -224,6 +228,15 @@ fn write_whole(
     Ok(written?)
 }
 
+/// Whether a write leaves out the page cache, as far as is known before.
+///
+/// # Errors
+///
+/// As of [`is_whole`].
+fn is_direct(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
+    Ok(is_whole(write)? && !write.inode().mapping_writably_mapped())
+}
+
 /// Whether a write is of whole blocks.
 ///
 /// # Errors
@@ -241,11 +254,8 @@ fn is_whole(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
     Ok(is_multiple(blocks::len(inode)))
 }
 
-/// Whether a write is of whole blocks, which all hold data of the file.
+/// Whether a write of whole blocks is of such as all hold data of the file.
 fn is_overwrite(write: &kiocb::Write<'_, Stablefs>) -> Result<bool> {
-    if !is_whole(write)? {
-        return Ok(false);
-    }
     let inode = write.inode();
     let mut lblks = blocks::around(inode, write.pos(), write.end())?;
     while lblks.start < lblks.end {

@@ -43,11 +43,12 @@
 //! * buffered write: `i_rwsem`, exclusively → `invalidate_lock`, exclusively, for zeroes behind the old
 //!   end, and for what was reserved in vain → folio lock → map. Copying from the writer's memory may
 //!   fault, with none but `i_rwsem` held. The inode's times: `i_rwsem` → a handle.
-//! * store to a mapping: `mmap_lock` → the volume is not frozen → a handle, for the times, and that
-//!   given up, `invalidate_lock` → folio lock → waits for writeback → map.
+//! * store to a mapping: `mmap_lock` → the volume is not frozen → room, as below; then a handle, for the
+//!   times; and that given up, `invalidate_lock` → folio lock → waits for writeback → map.
 //! * writeback: folio lock → a handle → `loading` …; then a worker, with none of these: a handle →
 //!   `loading` …, `changing`.
-//! * direct write: `i_rwsem` → a handle → `loading` …; the same once the device has the data, in a worker
+//! * direct write: `i_rwsem` → a handle → `loading` …; and that given up, what a direct read takes for the
+//!   reader's memory, for the writer's; the former once more when the device has the data, in a worker
 //!   perhaps, without `i_rwsem`.
 //! * new sizes, `fallocate()`: `i_rwsem`, exclusively → direct I/O has ended → `invalidate_lock`,
 //!   exclusively → folio locks, writeback has ended, and those given up, a handle → `loading` ….

@@ -25,7 +25,10 @@ use super::{
     SuperBlock, //
 };
 use crate::{
-    allocation::NoSpace,
+    allocation::{
+        NoSpace,
+        Trial, //
+    },
     kernel::truncate::ByteRange,
     ondisk::{
         Blocks,
@@ -247,29 +250,38 @@ pub(super) fn make_room(sb: &SuperBlock) -> bool {
 ///
 /// As [`with_room`].
 pub(super) fn before_store(inode: &Inode, range: ByteRange) -> Result {
+    with_room(inode, 0, || match try_store(inode, range) {
+        Ok(Some(trial)) => trial.result().map(Ok),
+        Ok(None) => Ok(Ok(())),
+        Err(error) => Ok(Err(error)),
+    })?
+}
+
+/// Asks for all at once that a store to the pages of `range` wants, if anything. With room for each part, but not
+/// for all of them, it would be tried again for ever.
+fn try_store(inode: &Inode, range: ByteRange) -> Result<Option<Trial>> {
     let end = range.end().min(inode.i_size_read());
     let mut lblks = blocks::around(inode, range.pos(), end)?;
+    let mut trial = None;
     while lblks.start < lblks.end {
         let seen = map::lookup(inode, lblks.start)?;
         let known = seen.mapping.lblks().end;
-        let n = Blocks(known.min(lblks.end).0.saturating_sub(lblks.start.0).into());
-        check_store(inode, &seen.mapping, n)?;
+        let n = known.min(lblks.end).0.saturating_sub(lblks.start.0).into();
+        let sb = inode.sb();
+        let allocator = sb.volume().allocator();
+        match &seen.mapping {
+            Mapping::Extent(extent) if extent.state() == State::Unwritten => {
+                trial.get_or_insert_with(|| allocator.trial()).promise(n);
+            }
+            Mapping::Hole(_) => {
+                let who = balloc::who(sb);
+                trial
+                    .get_or_insert_with(|| allocator.trial())
+                    .reserve(n, who);
+            }
+            Mapping::Extent(_) | Mapping::Reserved(_) => (),
+        }
         lblks.start = known.max(Lblk(lblks.start.0.saturating_add(1)));
     }
-    Ok(())
-}
-
-fn check_store(inode: &Inode, mapping: &Mapping, n: Blocks) -> Result {
-    let sb = inode.sb();
-    let allocator = sb.volume().allocator();
-    match mapping {
-        Mapping::Extent(extent) if extent.state() == State::Unwritten => {
-            with_room(inode, 0, || allocator.check_nodes(n))
-        }
-        Mapping::Hole(_) => {
-            let who = balloc::who(sb);
-            with_room(inode, 0, || allocator.check(n, who))
-        }
-        Mapping::Extent(_) | Mapping::Reserved(_) => Ok(()),
-    }
+    Ok(trial)
 }

@@ -184,7 +184,7 @@ impl<U: Operations> OperationsTable<U> {
         } else {
             None
         },
-        invalidate_folio: Some(bindings::iomap_invalidate_folio),
+        invalidate_folio: Some(Self::invalidate_folio),
         release_folio: Some(bindings::iomap_release_folio),
         migrate_folio: Some(bindings::filemap_migrate_folio),
         is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
@@ -221,6 +221,23 @@ impl<U: Operations> OperationsTable<U> {
         let rac = unsafe { NonNull::new_unchecked(rac) };
         // INVARIANT: By the contract of this function.
         U::readahead(Readahead(rac, PhantomData));
+    }
+
+    /// # Safety
+    ///
+    /// Called by mm only: `folio` is in the page cache of an inode of type `U::FileSystem`, locked, and
+    /// has `len` bytes from `offset` on.
+    unsafe extern "C" fn invalidate_folio(folio: *mut bindings::folio, offset: usize, len: usize) {
+        // SAFETY: Valid by the contract of this function, here as below.
+        let is_part = unsafe { len < bindings::folio_size(folio) };
+        // What is left of a folio that is pinned stays dirty, all of it: a device may store to it, and
+        // nobody would say so. Zeroes in a hole do no harm.
+        // SAFETY: As above.
+        if is_part && unsafe { bindings::folio_maybe_dma_pinned(folio) } {
+            return;
+        }
+        // SAFETY: As C calls it.
+        unsafe { bindings::iomap_invalidate_folio(folio, offset, len) };
     }
 
     /// # Safety

@@ -88,17 +88,18 @@ impl Auditor {
     ///
     /// `bio` has to be valid, and the caller's alone, with pages that stay.
     unsafe fn seal(&self, bio: *const bindings::bio) -> Result {
-        let mut checksums = KVVec::new();
-        let mut result = Ok(());
         // SAFETY: By the contract of this function.
+        let len = unsafe { (*bio).bi_iter.bi_size };
+        // CAST: to a type of more bits.
+        let blocks = len.div_ceil(self.block_size.get()) as usize;
+        let mut checksums = KVVec::with_capacity(blocks, GFP_SPARE)?;
+        // SAFETY: As above.
         unsafe {
             for_each_block(bio, self.block_size, |checksum| {
-                if result.is_ok() {
-                    result = checksums.push(checksum, GFP_SPARE);
-                }
+                // There is room, as nobody has advanced the bio so far.
+                let _ = checksums.push_within_capacity(checksum);
             })
         };
-        result?;
         let node = RBTreeNode::new(bio.addr(), checksums, GFP_SPARE)?;
         let old = self.sealed.lock().insert(node);
         // Freed where memory may be.

@@ -125,6 +125,12 @@ impl<T: FileSystemType> Inode<T> {
         // SAFETY: The pages are the inode's, valid by the type invariants.
         unsafe { bindings::mapping_stable_writes(self.i_mapping()) }
     }
+
+    /// Whether somebody has it mapped so that he can store to it, or could be allowed to.
+    pub(crate) fn mapping_writably_mapped(&self) -> bool {
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        unsafe { bindings::mapping_writably_mapped(self.i_mapping()) }
+    }
 }
 
 impl<T: FileSystemType> InodeExclusive<'_, T> {

@@ -37,6 +37,7 @@ pub mod scsi;
 pub mod scsi_debug;
 pub mod seed;
 pub mod splat;
+pub mod storer;
 pub mod superblock;
 pub mod tracee;
 pub mod trial;

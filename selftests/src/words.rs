@@ -26,7 +26,7 @@ pub const WORD: usize = size_of::<u64>();
 /// A mapping of whole words.
 ///
 /// # Invariants
-/// `base` is the start of a readable and writable mapping of `len` bytes, a multiple of [`WORD`] and not 0, that nothing
+/// `base` is the start of a readable mapping of `len` bytes, a multiple of [`WORD`] and not 0, that nothing
 /// else unmaps.
 pub struct Words {
     base: NonNull<u64>,
@@ -59,6 +59,18 @@ impl Words {
     pub fn of(file: &File, pos: u64, len: usize) -> Result<Self> {
         Self::check(len)?;
         let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: As in `private`.
+        let base = unsafe { mmap(ptr::null_mut(), len, prot, MapFlags::SHARED, file, pos) };
+        Self::at(base, len)
+    }
+
+    /// As [`of`](Self::of), but to be loaded from only: a store raises SIGSEGV.
+    ///
+    /// # Errors
+    /// As of [`of`](Self::of).
+    pub fn to_load(file: &File, pos: u64, len: usize) -> Result<Self> {
+        Self::check(len)?;
+        let prot = ProtFlags::READ;
         // SAFETY: As in `private`.
         let base = unsafe { mmap(ptr::null_mut(), len, prot, MapFlags::SHARED, file, pos) };
         Self::at(base, len)

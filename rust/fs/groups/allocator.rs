@@ -29,6 +29,7 @@ use crate::{
         Sum,
         Summary,
         Swept,
+        Trial,
         Who,
         Why,
         Window, //
@@ -202,14 +203,9 @@ impl Allocator {
         self.space.lock().space.check_nodes(n.0)
     }
 
-    /// Whether blocks could be reserved.
-    ///
-    /// # Errors
-    ///
-    /// [`NoSpace`].
-    pub(in crate::fs) fn check(&self, n: Blocks, who: Who) -> Result<(), NoSpace> {
-        let mut space = self.space.lock().space;
-        space.reserve(n.0, who)
+    /// Begins to find out what there is room for. See [`Space::trial`].
+    pub(in crate::fs) fn trial(&self) -> Trial {
+        self.space.lock().space.trial()
     }
 
     /// See [`Space::owe`].

@@ -156,6 +156,67 @@ fn writes_stop_before_the_nodes_do() {
     assert_eq!(space.promise(1), Ok(()));
 }
 
+/// There is room for several things if each of them can be had after the others, and a commit or writing helps if
+/// it can be had then.
+#[test]
+fn a_trial_is_what_comes_of_it() {
+    let mut numbers = Numbers(17);
+    let (mut found, mut refused, mut committed, mut written) = (0, 0, 0, 0);
+    for _ in 0..20_000 {
+        let kept = Kept {
+            root: numbers.next() % 20,
+            essential: numbers.next() % 40,
+        };
+        let mut space = Space::new(400 + numbers.next() % 400, kept);
+        space.reserve(100, Who::Essential).unwrap();
+        space.take(100).unwrap();
+        let reserved = numbers.next() % 40;
+        let _ = space.reserve(reserved, Who::Essential);
+        space.owe(numbers.next() % 40);
+        space.release(numbers.next() % 100);
+
+        let who = numbers.pick(&[Who::User, Who::Root]);
+        let parts: Vec<(bool, u64)> = (0..1 + numbers.below(6))
+            .map(|_| (numbers.below(2) == 0, 1 + numbers.next() % 120))
+            .collect();
+        let mut trial = space.trial();
+        for (is_hole, n) in &parts {
+            match is_hole {
+                true => trial.reserve(*n, who),
+                false => trial.promise(*n),
+            }
+        }
+        let can = |mut space: Space| {
+            parts.iter().all(|(is_hole, n)| match is_hole {
+                true => space.reserve(*n, who).is_ok(),
+                false => space.promise(*n).is_ok(),
+            })
+        };
+        let mut later = space;
+        later.commit(space.freed()).unwrap();
+        let after_commit = can(later);
+        later.take(later.reserved()).unwrap();
+        later.settle(later.pending());
+        let after_writing = space.pending() > 0 && can(later);
+        let expected = match can(space) {
+            true => Ok(()),
+            false => Err(NoSpace {
+                commit_helps: after_commit,
+                writing_helps: after_writing,
+            }),
+        };
+        assert_eq!(trial.result(), expected, "{space:?} {parts:?}");
+        match expected {
+            Ok(()) => found += 1,
+            Err(NoSpace { commit_helps, .. }) if commit_helps => committed += 1,
+            Err(NoSpace { writing_helps, .. }) if writing_helps => written += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    let least = found.min(refused).min(committed).min(written);
+    assert!(least > 50, "{found} {refused} {committed} {written}");
+}
+
 /// What is submitted is counted, also if nobody knew that it was dirty.
 #[test]
 fn submitted_blocks_are_not_forgotten() {

@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 pub(in crate::kernel::iomap) struct Unprotected {
     is_started: bool,
     /// The first page to look for.
-    index: bindings::pgoff_t,
+    index: usize,
     /// Whether any folio of the batch was pinned before the first of them was protected.
     was_held: bool,
 }

@@ -149,23 +149,23 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// What is done to a file, or a mapping of it.
-type Change = fn(&File, &SharedMapping) -> Result<()>;
+/// What is done to a file, or a mapping of it, with a byte that is another one each time.
+type Change = fn(&File, &SharedMapping, u8) -> Result<()>;
 
-fn store(_: &File, mapping: &SharedMapping) -> Result<()> {
-    mapping.store(POS + 1, b"stored")
+fn store(_: &File, mapping: &SharedMapping, byte: u8) -> Result<()> {
+    mapping.store(POS + 1, &[byte])
 }
 
-fn write(file: &File, _: &SharedMapping) -> Result<()> {
-    file.write_all_at(b"written", POS as u64).context("write")
+fn write(file: &File, _: &SharedMapping, byte: u8) -> Result<()> {
+    file.write_all_at(&[byte], POS as u64 + 1).context("write")
 }
 
-fn truncate(file: &File, _: &SharedMapping) -> Result<()> {
+fn truncate(file: &File, _: &SharedMapping, _: u8) -> Result<()> {
     file.set_len(POS as u64).context("ftruncate")?;
     file.set_len(LEN as u64).context("ftruncate")
 }
 
-fn hole(file: &File, _: &SharedMapping) -> Result<()> {
+fn hole(file: &File, _: &SharedMapping, _: u8) -> Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     fallocate(file, flags, POS as u64, 10).context("fallocate")
 }
@@ -178,7 +178,7 @@ fn changed_meanwhile(stage: &Stage<'_>, byte: u8, change: Change) -> Result<bool
     thread::scope(|scope| {
         let (done, is_done) = mpsc::channel();
         let changing = scope.spawn(move || {
-            let changed = change(&stage.file, &stage.mapping);
+            let changed = change(&stage.file, &stage.mapping, byte);
             // Whoever listens has perhaps gone.
             let _ = done.send(());
             changed
@@ -214,16 +214,17 @@ fn read_into(env: &Env, block: u32) -> Result<()> {
         .write(true)
         .open(source.path())
         .context("the other device")?;
-    bytes.write_all_at(&[b'r'; PAGE], 0)?;
-    bytes.sync_all()?;
-    drop(bytes);
     let from = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::DIRECT.bits() as i32)
         .open(source.path())
         .context("the other device")?;
     for round in 0..ROUNDS * env.longer {
-        stage.prepare(round.to_le_bytes()[0])?;
+        // Everywhere another one than what is stored.
+        let byte = round.to_le_bytes()[0];
+        bytes.write_all_at(&[!byte; PAGE], 0)?;
+        bytes.sync_all()?;
+        stage.prepare(byte)?;
         let reading = source.hold()?;
         thread::scope(|scope| {
             let read = scope.spawn(|| stage.mapping.read_from(POS / PAGE * PAGE, PAGE, &from, 0));

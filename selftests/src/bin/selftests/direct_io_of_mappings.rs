@@ -48,6 +48,10 @@ pub(crate) const PROGRAM: Program = Program {
             crosswise(env, &[Way::Write, Way::Read])
         }),
         Case::new("of_one_file", of_one_file),
+        Case::new(
+            "of_one_file_that_nobody_can_store_to",
+            that_nobody_can_store_to,
+        ),
     ],
 };
 
@@ -129,7 +133,7 @@ fn onto_itself(env: &Env, block: u32, parts: &Parts) -> Result<()> {
         }
         all.push(calls);
     }
-    drop((mapping, file));
+    drop((mapping, direct, file));
     trial.judge(&all, &[Holds { name: FILE, words }])
 }
 
@@ -156,7 +160,7 @@ fn to_another_part(env: &Env, block: u32, parts: &Parts) -> Result<()> {
             check(&file, at, &words[from..from + len / WORD])?;
         }
     }
-    drop((mapping, file));
+    drop((mapping, direct, file));
     trial.judge(&[writes, reads], &[Holds { name: FILE, words }])
 }
 
@@ -183,7 +187,7 @@ fn to_nothing(env: &Env) -> Result<()> {
     // The same by sectors.
     write(SECTOR, 2 * PAGE, LEN + 5 * CHUNK)?;
     write(SECTOR, SECTOR, LEN + 3 * CHUNK + SECTOR)?;
-    drop((mapping, file));
+    drop((mapping, direct, file));
     trial.judge(&[writes], &[Holds { name: FILE, words }])
 }
 
@@ -204,7 +208,7 @@ fn of_nothing(env: &Env) -> Result<()> {
     words[CHUNK / WORD..(CHUNK + PAGE) / WORD].fill(0);
     reads.count(Way::Read.go(&mapping, 3 * LEN, CHUNK, &direct, 3 * LEN));
     check(&file, 0, &words)?;
-    drop((mapping, file));
+    drop((mapping, direct, file));
     trial.judge(&[writes, reads], &[Holds { name: FILE, words }])
 }
 
@@ -214,24 +218,16 @@ fn of_nothing(env: &Env) -> Result<()> {
 fn of_memory_that_ends(env: &Env) -> Result<()> {
     let trial = Trial::new(env, 4096)?;
     let source = trial.create(OTHER, &fresh(LEN))?;
-    let old: Vec<u64> = (0..3 * LEN / WORD).map(|index| index as u64 + 1).collect();
+    let mut old = fresh(2 * LEN);
+    old.iter_mut().for_each(|word| *word ^= 1 << 62);
     let file = trial.create(FILE, &old)?;
-    // Data, a hole, and the end of the file are written to.
-    file.set_len(2 * LEN as u64).context("truncate")?;
+    // To data, to a hole, and behind the end.
     file.set_len(3 * LEN as u64).context("truncate")?;
+    old.resize(4 * LEN / WORD, 0);
     let direct = trial.direct(FILE)?;
     let mapping = Words::of(&source, 0, 2 * LEN)?;
-    let old: Vec<u64> = (0..4 * LEN / WORD)
-        .map(|index| {
-            if index < 2 * LEN / WORD {
-                index as u64 + 1
-            } else {
-                0
-            }
-        })
-        .collect();
     for pos in [LEN / 2, 2 * LEN - CHUNK, 3 * LEN - CHUNK] {
-        for at in [0, LEN - PAGE, LEN - PAGE + SECTOR, LEN] {
+        for at in [PAGE, LEN - PAGE, LEN - PAGE + SECTOR, LEN] {
             let written = mapping.write_to(at..at + LEN, &direct, pos as u64);
             ensure!(
                 written == Err(Errno::FAULT),
@@ -240,15 +236,12 @@ fn of_memory_that_ends(env: &Env) -> Result<()> {
             );
         }
     }
-    let mut bytes = Vec::new();
-    let mut all = File::open(format!("/proc/self/fd/{}", fd(&file))).context("open")?;
-    std::io::Read::read_to_end(&mut all, &mut bytes).context("read")?;
-    let found = to_words(&bytes);
-    let len = found.len();
+    let len = file.metadata().context("stat")?.len() as usize;
     ensure!(
-        (3 * LEN / WORD..=old.len()).contains(&len),
-        "{len} words after writes that failed"
+        (3 * LEN..=4 * LEN).contains(&len) && len % WORD == 0,
+        "{len} bytes after writes that failed"
     );
+    let found = read(&file, 0, len)?;
     let new = fresh(LEN);
     for (index, word) in (0..).zip(&found) {
         ensure!(
@@ -262,20 +255,13 @@ fn of_memory_that_ends(env: &Env) -> Result<()> {
     }
     let mut words = new.repeat(3);
     words.extend_from_slice(&found[3 * LEN / WORD..]);
-    say(&format!(
-        "{} bytes were left behind the end",
-        bytes.len() - 3 * LEN
-    ));
-    drop((mapping, file, source));
+    say(&format!("{} bytes were left behind the end", len - 3 * LEN));
+    drop((mapping, direct, file, source));
     let other = Holds {
         name: OTHER,
         words: new,
     };
     trial.judge(&[writes], &[Holds { name: FILE, words }, other])
-}
-
-fn fd(file: &File) -> i32 {
-    std::os::fd::AsRawFd::as_raw_fd(file)
 }
 
 /// One thread goes one way with a mapping of the first file and the second file, and another the other way with a mapping
@@ -314,7 +300,7 @@ fn crosswise(env: &Env, ways: &[Way; 2]) -> Result<()> {
         }
         holds.push(Holds { name, words });
     }
-    drop((mappings, files));
+    drop((mappings, direct, files));
     trial.judge(&[calls, others, syncs], &holds)
 }
 
@@ -339,8 +325,43 @@ fn of_one_file(env: &Env) -> Result<()> {
         writes.count(go(Way::Write, number));
         Ok(())
     })?;
-    drop((mapping, file));
+    drop((mapping, direct, file));
     trial.judge(&[writes, reads], &[Holds { name: FILE, words }])
+}
+
+/// Two threads write parts of a file from a mapping that is to be loaded from only, of a descriptor that is for reading
+/// only: so a filesystem can tell that nobody stores to one.
+fn that_nobody_can_store_to(env: &Env) -> Result<()> {
+    let mut trial = Trial::new(env, 4096)?;
+    let words = fresh(CHUNK).repeat(LEN / CHUNK);
+    let file = trial.create(FILE, &words)?;
+    let direct = trial.direct(FILE)?;
+    let reading = File::open(trial.path(FILE)).context(FILE)?;
+    let mapping = Words::to_load(&reading, 0, LEN)?;
+    let mut alone = Calls::of("direct write by one");
+    for (at, pos) in [(0, 0), (0, CHUNK), (2 * CHUNK, CHUNK), (0, LEN)] {
+        for &(start, len) in WHOLE.iter().chain(&SECTORS) {
+            let (at, pos) = (at + start, pos + start);
+            alone.count(Way::Write.go(&mapping, at, len, &direct, pos));
+            check(&file, pos, &words[at / WORD..(at + len) / WORD])?;
+        }
+    }
+    let go = |number: u64| {
+        let (at, pos) = (part(number), part(number / 7));
+        Way::Write.go(&mapping, at, CHUNK, &direct, pos)
+    };
+    let mut writes = Calls::of("direct write");
+    let step = |number: &mut u64| {
+        *number += 3;
+        go(*number)
+    };
+    let others = trial.race("direct write", &mut [0], step, ROUNDS, |number| {
+        writes.count(go(number));
+        Ok(())
+    })?;
+    drop((mapping, direct, reading, file));
+    let words = fresh(CHUNK).repeat(LEN / CHUNK + 1);
+    trial.judge(&[alone, writes, others], &[Holds { name: FILE, words }])
 }
 
 /// Where a part of [`CHUNK`] bytes begins: one after the other.

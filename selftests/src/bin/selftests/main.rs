@@ -11,6 +11,7 @@ mod dax_maps_a_block_once;
 mod dax_reads;
 mod direct_io_of_mappings;
 mod fails_whole_without_memory;
+mod faults_tell_the_truth;
 mod file_roundtrip;
 mod finds_names_under_every_hash;
 mod full_disk;
@@ -48,7 +49,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use stablefs_selftests::program::Program;
 use stablefs_selftests::worker::{self, Prepare};
-use stablefs_selftests::{child, walk};
+use stablefs_selftests::{child, storer, walk};
 
 const PROGRAMS: &[&Program] = &[
     &module_load_unload::PROGRAM,
@@ -77,6 +78,7 @@ const PROGRAMS: &[&Program] = &[
     &large_directories::PROGRAM,
     &sets_attributes::PROGRAM,
     &full_disk::PROGRAM,
+    &faults_tell_the_truth::PROGRAM,
     &fails_whole_without_memory::PROGRAM,
     &stops_when_the_journal_does::PROGRAM,
     &refuses_what_may_not_be_written::PROGRAM,
@@ -98,6 +100,7 @@ const WORKS: &[(&str, Prepare)] = &[
     (random_file_operations::WORK, random_file_operations::work),
     (random_tree_operations::WORK, random_tree_operations::work),
     (stable_pages_pinned::WORK, stable_pages_pinned::work),
+    (storer::WORK, storer::work),
 ];
 
 fn main() -> ExitCode {

@@ -526,8 +526,14 @@ impl<'a> Shared<'a> {
             let page = pages[random.below(pages.len() as u64) as usize];
             let pos = page * PAGE;
             let floor = (pos / WORD..(pos + PAGE) / WORD).map(|index| words.load(index));
-            done.floors.insert(page, floor.collect());
-            words.write_to(pos..pos + PAGE, &self.direct, pos as u64)
+            let floor = floor.collect();
+            let written = words.write_to(pos..pos + PAGE, &self.direct, pos as u64);
+            match written {
+                Ok(()) => drop(done.floors.insert(page, floor)),
+                // Some of it may be there.
+                Err(_) => drop(done.floors.entry(page).or_insert(vec![0; PAGE / WORD])),
+            }
+            written
         })
     }
 
