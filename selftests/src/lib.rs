@@ -12,6 +12,7 @@ pub mod blockdev;
 pub mod cgroup;
 pub mod child;
 pub mod command;
+pub mod counters;
 pub mod devices;
 pub mod faults;
 pub mod filesystem;

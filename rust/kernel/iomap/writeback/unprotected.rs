@@ -9,6 +9,7 @@ use super::{
     WritebackTable, //
 };
 use crate::bindings;
+use ::kernel::prelude::*;
 use core::ptr::NonNull;
 
 /// How far a pass has got.
@@ -16,7 +17,7 @@ use core::ptr::NonNull;
 pub(in crate::kernel::iomap) struct Unprotected {
     is_started: bool,
     /// The first page to look for.
-    index: usize,
+    index: c_ulong,
     /// Whether any folio of the batch was pinned before the first of them was protected.
     was_held: bool,
 }

@@ -4,7 +4,7 @@
 //! waits can be killed: no room, a file cut off, a disk that cannot be read, a filesystem that stopped, a frozen volume.
 //! When there is no reason any more, the store succeeds, and is kept.
 //!
-//! Promise 3, honest failure. FILESYSTEMS
+//! Promise 3, honest failure. FS_FAULTS
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::ioctl::{freeze, thaw};
 use stablefs_selftests::mounted::Mounted;
-use stablefs_selftests::needs::{Needs, Volume};
+use stablefs_selftests::needs::{Missing, Needs, Volume};
 use stablefs_selftests::program::{Case, Env, Program};
 use stablefs_selftests::storer::{Ended, Storer};
 use stablefs_selftests::volume;
@@ -40,15 +40,19 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("unreadable", unreadable),
         Case::new("stopped", stopped),
         Case::new("killed_while_it_reads", |env| killed(env, Waits::ToRead)),
-        Case::new("killed_behind_a_truncation", |env| {
-            killed(env, Waits::ForTruncation)
+        Case::new("killed_while_it_is_written", |env| {
+            killed(env, Waits::ForWriteback)
+        }),
+        Case::new("killed_behind_a_writer", |env| {
+            killed(env, Waits::ForWriter)
         }),
     ],
 };
 
-/// No volume of XFS is smaller.
-const MIB: u32 = 320;
-const SECTORS: u64 = (MIB as u64) << 11;
+/// Of the volume, or as small as they come.
+const MIB: u32 = 32;
+/// Of the device: no volume of XFS is smaller.
+const SECTORS: u64 = 320 << 11;
 const PAGE: u64 = 4096;
 /// Of the file, written at once so that it is one folio, or a few.
 const LEN: u64 = 256 << 10;
@@ -253,7 +257,7 @@ fn stopped(env: &Env) -> Result<()> {
         file.and_then(|file| file.sync_all()).is_err()
     });
     let outcome = storer.store(0, b'S');
-    drop(file);
+    drop((file, storer));
     mounted.unmount()?;
     disk.heal()?;
     ensure!(refused, "the filesystem goes on");
@@ -263,39 +267,43 @@ fn stopped(env: &Env) -> Result<()> {
 /// What a store waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
-    /// The page is read.
+    /// Its page is read.
     ToRead,
-    /// The file is cut off, once it is written.
-    ForTruncation,
+    /// Its page is written.
+    ForWriteback,
+    /// Another writer has locked its page, and waits for that.
+    ForWriter,
 }
 
 fn killed(env: &Env, waits: Waits) -> Result<()> {
+    if waits != Waits::ToRead && env.kind()? != Kind::Dif {
+        return Err(Missing("nobody waits for writeback here".to_owned()).into());
+    }
     let table = format!("0 {SECTORS} linear {} 0", env.dev()?.display());
     let disk = Dm::new(&table)?;
     let mounted = made(env, disk.path())?;
     let root = mounted.dir();
     let file = written(root)?;
     let mut storer = storer(root)?;
-    if waits == Waits::ForTruncation {
-        // Large folios, the last of which is dirty.
-        file.write_all_at(&vec![OLD; LEN as usize], 0)?;
-        file.sync_all()?;
+    if waits != Waits::ToRead {
         storer.load(0)?;
-        file.write_all_at(b"D", LEN - PAGE)?;
+        file.write_all_at(b"D", 1)?;
     }
     let outcome = thread::scope(|scope| {
         let held = disk.hold()?;
-        if waits == Waits::ForTruncation {
+        if waits != Waits::ToRead {
             scope.spawn(|| file.sync_data());
+        }
+        if waits == Waits::ForWriter {
             thread::sleep(PAUSE);
-            scope.spawn(|| file.set_len(LEN - PAGE + 10));
+            scope.spawn(|| file.write_all_at(b"E", 2));
         }
         thread::sleep(PAUSE);
         storer.begin(0, b'S')?;
         thread::sleep(PAUSE);
         ensure!(storer.waits(), "the store does not wait");
         let outcome = storer.kill();
-        held.go_on()?;
+        held.release()?;
         outcome
     })?;
     ended(outcome, Ended::Killed, "while it waits")?;

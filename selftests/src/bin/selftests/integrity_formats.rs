@@ -6,7 +6,7 @@
 //!
 //! That the disk looks, each case sees first: it writes to the disk itself what changes meanwhile, as nobody copies that.
 //!
-//! Promise 1, stable data. FILESYSTEMS
+//! Promise 1, stable data. FS_INTEGRITY
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -17,6 +17,7 @@ use std::thread;
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
+use stablefs_selftests::counters::counter;
 use stablefs_selftests::devices::{self, kernel_name};
 use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::ioctl::{fiemap, FIEMAP_SYNC};
@@ -139,6 +140,10 @@ fn verified(env: &Env) -> Result<()> {
         let mounted = Mounted::new(env.fstyp, dev, "ro")?;
         let path = mounted.dir().join("file");
         refused(env, &path, &content).with_context(|| format!("verified by the {who}"))?;
+        if env.fstyp == Fstyp::Stablefs {
+            let errors = counter(dev, "guard_errors_read")?;
+            ensure!(errors > 0 || by_disk, "no guard error was counted");
+        }
         mounted.unmount()?;
         drop(alone);
     }

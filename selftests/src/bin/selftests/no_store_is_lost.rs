@@ -5,7 +5,9 @@
 //!
 //! The device is an `O_DIRECT` read, into a mapping, of a file on a disk that waits until it is told to go on.
 //!
-//! Promise 1, stable data: a folio that is pinned stays dirty. FILESYSTEMS
+//! Promise 1, stable data: a folio that is pinned stays dirty.
+//! Filesystems that fail it: ext4 and XFS, all cases but the first and those in which the whole page is punched; btrfs,
+//! where another page of the folio is written, or punched.
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
