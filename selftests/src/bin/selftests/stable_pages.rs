@@ -3,8 +3,8 @@
 //! Whatever is stored to pages and buffers while they are written, the disk finds each block as its protection
 //! information says; and what was stored last is what the files hold.
 //!
-//! Promise 1, stable data.
-//! Filesystems that fail it: ext4, `O_DIRECT` writes from memory that is stored to.
+//! Promise 1, stable data. Broken by control `skip_dio_copy`.
+//! Filesystems that fail it, on a disk with protection information: ext4, `O_DIRECT` writes from memory that is stored to.
 
 use std::borrow::Cow;
 use std::fs::File;

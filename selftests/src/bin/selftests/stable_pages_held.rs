@@ -4,8 +4,10 @@
 //! written. The disk finds each block as its protection information says, and what was stored last is what the file holds.
 //! Both devices are held and let go one after the other, so no step depends on who is faster.
 //!
-//! Promise 1, stable data.
-//! Filesystems that fail it: XFS, `read_ends_while_written`; all of the others, `read_ends_after`.
+//! Promise 1, stable data. Broken by controls `skip_fault_wait`, `skip_protect`, `skip_pin_check` and `skip_keep_dirty`, each
+//! in two cases.
+//! Filesystems that fail it: ext4, XFS and btrfs, `read_ends_after`; XFS, `read_ends_while_written`. The block layer makes
+//! the protection information of ext4 and btrfs when the disk is let go, so that case says nothing of them.
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -3,8 +3,9 @@
 //! Whoever else stores to the pages of a mapping than a processor through the mapping, such as a device that reads into
 //! them: the disk finds each block as its protection information says, and what was stored last is what the files hold.
 //!
-//! Promise 1, stable data.
-//! Filesystems that fail it: ext4, XFS and btrfs, `O_DIRECT` reads into a mapping.
+//! Promise 1, stable data. Broken by control `skip_reference_check` (`/proc/PID/mem`, ptrace).
+//! Filesystems that fail it, on a disk with protection information: ext4 and XFS, `O_DIRECT` reads into a mapping and
+//! process_vm_writev; ext4, `/proc/PID/mem` and ptrace.
 
 use std::borrow::Cow;
 use std::fs::File;
