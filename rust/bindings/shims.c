@@ -30,6 +30,24 @@
 #include <linux/workqueue.h>
 #include <linux/writeback.h>
 
+/*
+ * How many references its mappings and its place in the file do not explain. Of a
+ * locked folio, not too few: nothing maps it meanwhile but fork(), and whoever unmaps
+ * it gives up the reference last. (Both, one before and one after the count is read,
+ * can hide one.)
+ */
+static int odd_references(const struct folio *folio)
+{
+	int before = folio_expected_ref_count(folio);
+	int count, after;
+
+	smp_rmb();
+	count = folio_ref_count(folio);
+	smp_rmb();
+	after = folio_expected_ref_count(folio);
+	return count - min(before, after);
+}
+
 struct inode *stablefs_shim_alloc_inode_sb(struct super_block *sb,
 					   struct kmem_cache *cache)
 {
@@ -249,22 +267,10 @@ int stablefs_shim_finish_open_simple(struct file *file, int error)
 	return finish_open_simple(file, error);
 }
 
-/*
- * Whether a locked folio has more references than its mappings, its place in the
- * file and those of the caller explain. Nothing maps it while it is locked, but by
- * fork(), and whoever unmaps it gives up the reference last: so one that is counted
- * is never taken for a mapping's.
- */
+/* Whether a locked folio has more references than those of the caller, and odd ones. */
 bool stablefs_shim_folio_has_odd_references(const struct folio *folio, int own)
 {
-	int before = folio_expected_ref_count(folio);
-	int count, after;
-
-	smp_rmb();
-	count = folio_ref_count(folio);
-	smp_rmb();
-	after = folio_expected_ref_count(folio);
-	return count > min(before, after) + own;
+	return odd_references(folio) > own;
 }
 
 /* Whether so many bytes of a folio are all 0. */
@@ -300,9 +306,15 @@ struct address_space *stablefs_shim_folio_mapping_raw(const struct folio *folio)
 	return READ_ONCE(folio->mapping);
 }
 
+/*
+ * As folio_maybe_dma_pinned(), but that the mappings of a small folio do not make
+ * it pinned, as many as there may be: what is pinned stays dirty.
+ */
 bool stablefs_shim_folio_maybe_dma_pinned(struct folio *folio)
 {
-	return folio_maybe_dma_pinned(folio);
+	return folio_maybe_dma_pinned(folio) &&
+	       (folio_has_pincount(folio) ||
+		odd_references(folio) >= GUP_PIN_COUNTING_BIAS);
 }
 
 ssize_t stablefs_shim_folio_mkwrite_check_truncate(const struct folio *folio, const struct inode *inode)

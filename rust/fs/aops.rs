@@ -38,7 +38,6 @@ use crate::kernel::{
     folio,
     iomap::writeback::writepages, //
 };
-use crate::protocol::writeback::write_pages;
 use ::kernel::{
     prelude::*,
     sync::atomic::{
@@ -80,16 +79,16 @@ impl address_space::Operations for Operations {
             return Err(EROFS);
         }
         let inode = writeback.inode();
-        // What devices store to pinned pages is dirty on a frozen volume, too.
-        let unfrozen = if writeback.waits_for_inode() {
-            Some(inode.sb().sb_start_intwrite())
-        } else {
-            inode.sb().sb_start_intwrite_trylock()
-        };
-        let Some(_unfrozen) = unfrozen else {
+        let volume = inode.sb().volume();
+        // What devices store to pinned pages is dirty on a volume that is frozen, or written no more, too.
+        if !volume.is_open() {
+            return Ok(());
+        }
+        let Some(_unfrozen) = inode.sb().sb_start_intwrite_trylock() else {
+            volume.note_not_written();
             return Ok(());
         };
-        let written = writepages::<iomap::Operations>(writeback, |pass| write_pages(pass));
+        let written = writepages::<iomap::Operations>(writeback);
         promise::clean(inode);
         written
     }

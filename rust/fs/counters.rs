@@ -101,18 +101,17 @@ impl Counters {
     }
 
     /// A store to a mapping has waited for writeback, for so many nanoseconds.
-    #[allow(dead_code)]
     pub(super) fn waited(&self, ns: u64) {
         add(&self.waits, 1);
         add(&self.waited_ns, ns);
     }
 
-    /// A folio was written from a copy, as it was pinned.
+    /// A folio, or a part of one, was written from a copy, as it was pinned.
     pub(super) fn copied_pinned(&self) {
         add(&self.copied_pinned, 1);
     }
 
-    /// A folio was written from a copy, as it had references that nothing explains, and no pin.
+    /// A folio, or a part of one, was written from a copy, as it had references that nothing explains, and no pin.
     pub(super) fn copied_referenced(&self) {
         add(&self.copied_referenced, 1);
     }

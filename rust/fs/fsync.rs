@@ -33,10 +33,23 @@ pub(super) fn fdatasync(file: &File, range: ByteRange) -> Result {
     sync(file, range, Inode::data_tid)
 }
 
+/// Has the data in `range` written. On a frozen volume that is after the thaw.
+fn write_data(file: &File, range: ByteRange) -> Result {
+    let sb = file.inode().sb();
+    loop {
+        let before = sb.volume().not_written();
+        file.file_write_and_wait_range(range)?;
+        if sb.volume().not_written() == before {
+            return Ok(());
+        }
+        drop(sb.sb_start_intwrite());
+    }
+}
+
 fn sync(file: &File, range: ByteRange, tid: fn(&Inode) -> Option<Tid>) -> Result {
     let inode = file.inode();
     let sb = inode.sb();
-    file.file_write_and_wait_range(range)?;
+    write_data(file, range)?;
     let Some(journal) = sb.journal().filter(|_| !sb.sb_rdonly()) else {
         // Nothing was written.
         return Ok(());

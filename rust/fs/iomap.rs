@@ -262,11 +262,29 @@ pub(super) fn find(inode: &Inode, pos: u64) -> Result<WriteMapping<'_>> {
 /// Sleeps. No handle is started; of who holds them, a folio may be locked.
 pub(super) fn allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
     let make_room = || match who {
-        Who::Holder | Who::Essential => balloc::make_room(inode.sb()),
+        Who::Holder => balloc::make_room(inode.sb()),
         _ => promise::make_room(inode.sb()),
     };
     match try_allocate(inode, lblks, who) {
         Err(error) if error == ENOSPC && make_room() => try_allocate(inode, lblks, who),
+        result => result,
+    }
+}
+
+/// Allocates some blocks of a hole that has data in the page cache all the same.
+///
+/// # Errors
+///
+/// As of [`allocate`]. `ENOSPC` is said before all is written that could be.
+///
+/// # Context
+///
+/// Sleeps. A folio is locked; no handle is started.
+pub(super) fn fill(inode: &Inode, lblks: LblkRange) -> Result {
+    match try_allocate(inode, lblks, Who::User) {
+        Err(error) if error == ENOSPC && balloc::make_room(inode.sb()) => {
+            try_allocate(inode, lblks, Who::User)
+        }
         result => result,
     }
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     kernel::{
-        log,
+        errno, log,
         super_block::{
             self,
             Statfs, //
@@ -53,6 +53,12 @@ impl super_block::Operations for Stablefs {
                 journal.sync(wait)
             }
             _ => Ok(()),
+        }
+    }
+
+    fn write_failed(sb: &SuperBlock, error: Error) {
+        if error == errno::eilseq() {
+            sb.volume().counters().guard_error_written();
         }
     }
 

@@ -67,6 +67,8 @@ pub(crate) struct Volume {
     has_errors: Atomic<bool>,
     incidents: Pin<KBox<SpinLock<Option<Incidents>>>>,
     shortages: Atomic<u32>,
+    /// How often dirty data were left for when the volume is thawed.
+    not_written: Atomic<u32>,
     counters: Shown<Counters>,
 }
 
@@ -96,6 +98,7 @@ impl Volume {
             has_errors: Atomic::new(false),
             incidents: KBox::pin_init(new_spinlock!(None, "stablefs::incidents"), GFP_KERNEL)?,
             shortages: Atomic::new(0),
+            not_written: Atomic::new(0),
             counters,
             shared_xattrs: KBox::pin_init(new_mutex!((), "stablefs::shared_xattrs"), GFP_KERNEL)?,
             superblock,
@@ -213,6 +216,17 @@ impl Volume {
     /// Blocks are lacking that this task wanted to take.
     pub(super) fn count_shortage(&self) {
         self.shortages.fetch_add(1, Relaxed);
+    }
+
+    /// How often dirty data were left for when the volume is thawed; whoever compares it with what it was
+    /// knows whether his are among them, perhaps.
+    pub(super) fn not_written(&self) -> u32 {
+        self.not_written.load(Relaxed)
+    }
+
+    /// Notes that dirty data are left for when the volume is thawed.
+    pub(super) fn note_not_written(&self) {
+        self.not_written.fetch_add(1, Relaxed);
     }
 
     /// What is counted.

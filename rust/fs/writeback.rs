@@ -31,9 +31,7 @@ use super::{
     SuperBlock, //
 };
 use crate::{
-    allocation::Who,
     kernel::{
-        errno,
         iomap::{
             writeback::{
                 Added,
@@ -102,18 +100,15 @@ impl WritebackOperations for Operations {
     }
 
     fn end_io(ioend: &Ioend<'_, Stablefs>, result: Result) -> Result {
-        if !ioend.unwritten && !Self::needs_end_io(ioend) {
-            // One that was written only because pages are dropped after it.
-            return result;
-        }
         let (inode, pos) = (ioend.inode, ioend.pos);
         let end = pos.saturating_add(ioend.len);
-        if result.is_err_and(|error| error == errno::eilseq()) {
-            inode.sb().volume().counters().guard_error_written();
-        }
         if let (Err(error), true) = (result, ioend.is_copy) {
             // Of others C tells.
             report_loss(inode, pos, end, error);
+        }
+        if !ioend.unwritten && !Self::needs_end_io(ioend) {
+            // A copy; or pages are dropped after it was written; or it is audited.
+            return result;
         }
         let data = Data {
             pos,
@@ -156,7 +151,7 @@ fn find<'a>(range: &WritebackRange<'a, Operations>) -> Result<WriteMapping<'a>> 
     if !matches!(found.mapping.kind, Kind::Hole) || range.is_zero(end) {
         return Ok(found);
     }
-    iomap::allocate(inode, blocks::around(inode, pos, end)?, Who::Essential)?;
+    iomap::fill(inode, blocks::around(inode, pos, end)?)?;
     iomap::find(inode, pos)
 }
 

@@ -166,6 +166,8 @@ pub(super) fn freeze(sb: &SuperBlock) -> Result {
     let Some(journal) = sb.journal() else {
         return Ok(());
     };
+    // What somebody else has begun to write, of what was dirty again: nothing more is begun.
+    sb.sync_inodes_sb();
     let _updates = journal.lock_updates();
     // The device may have written the superblock all the same.
     settle(sb, journal).inspect_err(|_| reopen(sb, journal))

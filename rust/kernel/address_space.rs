@@ -76,12 +76,6 @@ impl<'a, T: FileSystemType> Writeback<'a, T> {
     pub(crate) fn inode(&self) -> &'a Inode<T> {
         self.inode
     }
-
-    /// Whether somebody waits for this file, who can wait for the volume being thawed.
-    pub(crate) fn waits_for_inode(&self) -> bool {
-        // SAFETY: Valid by the type invariants.
-        unsafe { bindings::wbc_waits_for_inode(self.as_ptr()) }
-    }
 }
 
 /// Folios that somebody will probably want, as C's `struct readahead_control`.

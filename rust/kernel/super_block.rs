@@ -132,6 +132,17 @@ impl OnDevice {
         unsafe { bindings::bdev_read_only(self.bdev()) }
     }
 
+    /// Has what is dirty of all files written, as far as the volume is not frozen, and waits for what is
+    /// being written.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. `s_umount` is held; no handle of the journal may be open.
+    pub(crate) fn sync_inodes_sb(&self) {
+        // SAFETY: Valid by the type invariants; who does not hold `s_umount` is warned.
+        unsafe { bindings::sync_inodes_sb(self.as_ptr()) };
+    }
+
     /// Writes all data that are dirty, and waits until the device has them and that is recorded. Nothing is done if
     /// somebody is mounting, remounting or unmounting; then the result is `false`.
     ///
@@ -145,8 +156,7 @@ impl OnDevice {
         if unsafe { bindings::down_read_trylock(s_umount) } == 0 {
             return false;
         }
-        // SAFETY: As above, and `s_umount` is held, as C wants it.
-        unsafe { bindings::sync_inodes_sb(self.as_ptr()) };
+        self.sync_inodes_sb();
         // SAFETY: Taken above.
         unsafe { bindings::up_read(s_umount) };
         true
@@ -618,6 +628,13 @@ pub(crate) trait Operations: FileSystemType {
         Ok(())
     }
 
+    /// The device has failed to write data from the page cache; once for each part of a folio.
+    ///
+    /// # Context
+    ///
+    /// A worker. Sleeps.
+    fn write_failed(_sb: &SuperBlock<Self>, _error: Error) {}
+
     /// Makes the volume on the device a whole one, as if it were unmounted: nobody writes to it until
     /// [`unfreeze_fs`](Self::unfreeze_fs).
     ///
@@ -696,6 +713,11 @@ impl<T: Operations> OperationsTable<T> {
         },
         unfreeze_fs: if T::HAS_UNFREEZE_FS {
             Some(Self::unfreeze_fs)
+        } else {
+            None
+        },
+        report_error: if T::HAS_WRITE_FAILED {
+            Some(Self::report_error)
         } else {
             None
         },
@@ -783,6 +805,23 @@ impl<T: Operations> OperationsTable<T> {
     unsafe extern "C" fn unfreeze_fs(sb: *mut bindings::super_block) -> c_int {
         // SAFETY: By the contract of this function.
         ret::int(T::unfreeze_fs(unsafe { SuperBlock::from_raw(sb) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only: `event` is valid, of a superblock of type `T`, which stays until this
+    /// returns.
+    unsafe extern "C" fn report_error(event: *const ::kernel::bindings::fserror_event) {
+        let event = event.cast::<bindings::fserror_event>();
+        // SAFETY: Valid by the contract of this function.
+        let (sb, kind, error) = unsafe { ((*event).sb, (*event).type_, (*event).error) };
+        if kind == bindings::fserror_type_FSERR_BUFFERED_WRITE {
+            // SAFETY: By the contract of this function; filled, as it has files that are written.
+            T::write_failed(
+                unsafe { SuperBlock::from_raw(sb) },
+                Error::from_errno(error),
+            );
+        }
     }
 
     /// # Safety

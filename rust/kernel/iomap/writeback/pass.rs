@@ -16,6 +16,7 @@ use crate::{
     },
     protocol::writeback::{
         self as protocol,
+        write_pages,
         Protected, //
     },
 };
@@ -33,7 +34,7 @@ use core::{
 /// # Invariants
 ///
 /// The folio is in the page cache of an inode, with a reference, and locked by this thread.
-pub(crate) struct Folio(NonNull<bindings::folio>);
+pub(super) struct Folio(NonNull<bindings::folio>);
 
 /// Goes through the dirty folios of a file, as C's `struct iomap_writepage_ctx`.
 ///
@@ -41,7 +42,7 @@ pub(crate) struct Folio(NonNull<bindings::folio>);
 ///
 /// The context is of an inode of type `U::FileSystem`, with the table of `U`, and nobody else's.
 #[repr(C)]
-pub(crate) struct Pass<'a, U: WritebackOperations> {
+pub(super) struct Pass<'a, U: WritebackOperations> {
     /// First, so that C's pointer to it is one to all.
     wpc: bindings::iomap_writepage_ctx,
     /// The folio before, or null.
@@ -57,7 +58,7 @@ pub(crate) struct Pass<'a, U: WritebackOperations> {
     _inode: PhantomData<(&'a Inode<U::FileSystem>, U)>,
 }
 
-/// Has `run` go through what is dirty of a file, to the end, and the device write what that began.
+/// Has the device write what is dirty of a file, in the order of [`write_pages`].
 ///
 /// # Errors
 ///
@@ -68,11 +69,10 @@ pub(crate) struct Pass<'a, U: WritebackOperations> {
 /// Sleeps, and locks folios. No handle of the journal may be open.
 pub(crate) fn writepages<U: WritebackOperations>(
     writeback: Writeback<'_, U::FileSystem>,
-    run: impl FnOnce(&mut Pass<'_, U>),
 ) -> Result {
     // Memory reclaim must not wait for these folios, nor for the volume being thawed.
     let _nofs = NofsScope::memalloc_nofs_save();
-    let mut pass = Pass {
+    let mut pass = Pass::<'_, U> {
         wpc: bindings::iomap_writepage_ctx {
             inode: writeback.inode().as_ptr(),
             wbc: writeback.as_ptr(),
@@ -89,12 +89,15 @@ pub(crate) fn writepages<U: WritebackOperations>(
         unprotected: Default::default(),
         _inode: PhantomData,
     };
-    run(&mut pass);
+    write_pages(&mut pass);
+    let result = to_result(pass.error);
     if pass.wpc.wb_ctx.is_null() {
-        return to_result(pass.error);
+        return result;
     }
+    // Where another folio has no room, this is written all the same.
     // SAFETY: The context has an ioend that was not submitted.
-    to_result(unsafe { WritebackTable::<U>::writeback_submit(&mut pass.wpc, pass.error) })
+    let submitted = unsafe { WritebackTable::<U>::writeback_submit(&mut pass.wpc, 0) };
+    result.and(to_result(submitted))
 }
 
 impl<U: WritebackOperations> Pass<'_, U> {
