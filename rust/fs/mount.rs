@@ -155,14 +155,22 @@ fn read_volume(sb: &mut NewSuperBlock<'_, Stablefs>, given: &Given) -> Result<Vo
     }
     let settled = settle(sb, given.noload())?;
     let superblock = settled.superblock();
+    let groups = read_groups(sb, superblock)?;
+    let options = Options::new(given, superblock);
+    let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
+    Volume::new(sb, settled, options, groups, maps).map_err(|_| Refusal::NoMemory)
+}
+
+#[inline(never)]
+fn read_groups(
+    sb: &NewSuperBlock<'_, Stablefs>,
+    superblock: &Superblock,
+) -> Result<Groups, Refusal> {
     let journal = Journal::find(sb, superblock)?;
     if let Some(journal) = &journal {
         journal.warn_if_broken(sb, superblock);
     }
-    let groups = Groups::read(sb, superblock, journal.as_ref())?;
-    let options = Options::new(given, superblock);
-    let maps = Maps::new(sb).map_err(|_| Refusal::NoMemory)?;
-    Volume::new(sb, settled, options, groups, maps).map_err(|_| Refusal::NoMemory)
+    Groups::read(sb, superblock, journal.as_ref())
 }
 
 /// Has the volume be written, with what was left to be done before.

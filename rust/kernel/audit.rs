@@ -61,8 +61,10 @@ pub(crate) struct Auditor {
     block_size: NonZeroU32,
     /// What is being written: checksums of all its blocks, by the address of its bio. Nothing is
     /// there longer than the bio.
-    sealed: Pin<KBox<SpinLock<RBTree<usize, KVVec<u32>>>>>,
+    sealed: Pin<KBox<SpinLock<Sealed>>>,
 }
+
+type Sealed = RBTree<usize, KVVec<u32>>;
 
 impl Auditor {
     /// One that compares blocks of that size.

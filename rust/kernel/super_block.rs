@@ -817,10 +817,8 @@ impl<T: Operations> OperationsTable<T> {
         let (sb, kind, error) = unsafe { ((*event).sb, (*event).type_, (*event).error) };
         if kind == bindings::fserror_type_FSERR_BUFFERED_WRITE {
             // SAFETY: By the contract of this function; filled, as it has files that are written.
-            T::write_failed(
-                unsafe { SuperBlock::from_raw(sb) },
-                Error::from_errno(error),
-            );
+            let sb = unsafe { SuperBlock::from_raw(sb) };
+            T::write_failed(sb, Error::from_errno(error));
         }
     }
 

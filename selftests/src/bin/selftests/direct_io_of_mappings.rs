@@ -62,7 +62,7 @@ const LEN: usize = 256 << 10;
 const CHUNK: usize = 64 << 10;
 const PAGE: usize = 4096;
 const SECTOR: usize = 512;
-const ROUNDS: u64 = 150;
+const ROUNDS: u64 = 60;
 const FILE: &str = "file";
 const OTHER: &str = "other";
 
@@ -125,7 +125,7 @@ fn onto_itself(env: &Env, block: u32, parts: &Parts) -> Result<()> {
             for &(start, len) in parts {
                 let at = at + start;
                 for index in [at / WORD, (at + len) / WORD - 1] {
-                    words[index] = number << 32 | index as u64;
+                    words[index] = (number << 32) | index as u64;
                     mapping.store(index, words[index]);
                 }
                 calls.count(way.go(&mapping, at, len, &direct, at));

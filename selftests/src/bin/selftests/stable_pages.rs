@@ -53,7 +53,7 @@ const LEN: usize = 256 << 10;
 /// Bytes of a direct write.
 const CHUNK: usize = 64 << 10;
 const THREADS: usize = 3;
-const SYNCS: u64 = 150;
+const SYNCS: u64 = 60;
 const DIRECT_WRITES: u64 = 120;
 /// This one of so many direct writes goes together with something that takes longer.
 const NOW_AND_THEN: u64 = 8;

@@ -58,7 +58,7 @@ const PAGE: usize = 4096;
 /// The beginning of each page of `whole` and `torn` is for direct reads into it.
 const READ: usize = 512;
 /// Of each thread that does not go on until the others have ended.
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 10;
 /// Memory of this process, where it is short: the threads themselves need half of it.
 const LITTLE: u64 = 16 << 20;
 /// Bytes that are written and read besides, there.

@@ -60,7 +60,7 @@ pub(crate) const PROGRAM: Program = Program {
 
 const LEN: usize = 256 << 10;
 const THREADS: usize = 4;
-const SYNCS: u64 = 200;
+const SYNCS: u64 = 80;
 const FILE: &str = "file";
 /// Bytes that are stored at a time.
 const CHUNK: usize = 16 << 10;
