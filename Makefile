@@ -37,6 +37,10 @@ test: host-packages ## Host tests, then the kselftests in the VM [T=pattern FSTY
 controls: host-packages ## Build the module without one protocol step at a time: the step's test must fail
 	@qemu/test --controls $(if $(filter-out 0,$(DEBUG)),--debug) $(if $(T),--select '$(T)')
 
+bench: host-packages ## What stable pages cost: one boot of the stock kernel, stablefs beside ext4 and XFS, some minutes
+	@qemu/prepare all >/dev/null
+	@qemu/vm run -- /opt/stablefs/selftests/bench
+
 check: host-packages ## Format, lints, licence lines, `unsafe` only where it belongs
 	@qemu/check
 
@@ -88,4 +92,4 @@ help: ## This list
 		/^[a-z_-]+:.* ## / { split($$1, target, ":"); if (!seen[target[1]]++) printf "  make %-16s %s\n", target[1], $$2 }' \
 		$(firstword $(MAKEFILE_LIST))
 
-.PHONY: run test controls check modules modules_install selftests shell debug-kernel host-packages clean clean-cache help
+.PHONY: run test controls bench check modules modules_install selftests shell debug-kernel host-packages clean clean-cache help

@@ -13,7 +13,7 @@ cargo build --release --locked
 from=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release
 
 # A new file beside the old one: the old one may be running.
-for file in "$from/run_kselftest" "$from/selftests" run_kselftest.sh; do
+for file in "$from/run_kselftest" "$from/selftests" "$from/bench" run_kselftest.sh; do
 	cp "$file" "$to/new"
 	mv "$to/new" "$to/${file##*/}"
 done
