@@ -72,7 +72,7 @@ fn bench() -> Result<()> {
     println!("Microseconds an operation, median of {ROUNDS} rounds. Only ratios within one run mean anything.");
     print!("{}", table::of_times(&columns, &results));
     println!("\nWith stable pages, as a multiple of without; and what the slowest round took, as a multiple of the fastest.");
-    print!("{}\n", table::of_ratios(&columns, &results));
+    println!("{}", table::of_ratios(&columns, &results));
     for (column, volume) in columns.iter().zip(&volumes) {
         if column.fstyp == Fstyp::Stablefs {
             println!("{column}: {}", Counters::of(&volume.device)?);
