@@ -45,8 +45,9 @@
 //!   fault, with none but `i_rwsem` held. The inode's times: `i_rwsem` → a handle.
 //! * store to a mapping: `mmap_lock` → the volume is not frozen → room, as below; then a handle, for the
 //!   times; and that given up, `invalidate_lock` → folio lock → waits for writeback → map.
-//! * writeback: folio lock → a handle → `loading` …; then a worker, with none of these: a handle →
-//!   `loading` …, `changing`.
+//! * writeback: the volume is not frozen, for which it does not wait → folio lock → memory for a copy → a
+//!   handle → `loading` …; then a worker, with none of these: a handle → `loading` …, `changing`.
+//! * `fsync` of a frozen volume waits for the thaw with nothing of these held but `i_rwsem`, perhaps.
 //! * direct write: `i_rwsem` → a handle → `loading` …; and that given up, what a direct read takes for the
 //!   reader's memory, for the writer's; the former once more when the device has the data, in a worker
 //!   perhaps, without `i_rwsem`.
