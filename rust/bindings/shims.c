@@ -862,15 +862,6 @@ void stablefs_shim_wbc_account_cgroup_owner(struct writeback_control *wbc,
 	wbc_account_cgroup_owner(wbc, folio, bytes);
 }
 
-/* Whether any of the folios that were found is pinned. */
-bool stablefs_shim_wbc_any_pinned(const struct writeback_control *wbc)
-{
-	for (unsigned int i = 0; i < folio_batch_count(&wbc->fbatch); i++)
-		if (folio_maybe_dma_pinned(wbc->fbatch.folios[i]))
-			return true;
-	return false;
-}
-
 /* The first and the last page that are to be written. */
 pgoff_t stablefs_shim_wbc_first(const struct writeback_control *wbc)
 {

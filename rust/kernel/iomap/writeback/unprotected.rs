@@ -10,7 +10,14 @@ use super::{
 };
 use crate::bindings;
 use ::kernel::prelude::*;
+use ::kernel::time::{
+    delay::fsleep,
+    Delta, //
+};
 use core::ptr::NonNull;
+
+/// Between two steps that are the wrong way round, so that others find the time.
+const PAUSE: Delta = Delta::from_millis(2);
 
 /// How far a pass has got.
 #[derive(Default)]
@@ -18,7 +25,7 @@ pub(in crate::kernel::iomap) struct Unprotected {
     is_started: bool,
     /// The first page to look for.
     index: c_ulong,
-    /// Whether any folio of the batch was pinned before the first of them was protected.
+    /// Whether the folio was pinned before it was protected.
     was_held: bool,
 }
 
@@ -53,8 +60,6 @@ impl Unprotected {
                 if found == 0 {
                     return core::ptr::null_mut();
                 }
-                // SAFETY: As above.
-                self.was_held = unsafe { bindings::wbc_any_pinned(wpc.wbc) };
                 continue;
             }
             // SAFETY: It has a reference, here as below.
@@ -66,6 +71,8 @@ impl Unprotected {
                 // SAFETY: As above.
                 if unsafe { bindings::folio_test_dirty_or_writeback(folio) } {
                     if cfg!(stablefs_control = "early_pin_check") {
+                        // SAFETY: As above.
+                        self.was_held = unsafe { look_too_early(folio) };
                         // SAFETY: As above.
                         unsafe { bindings::folio_clear_dirty_for_io(folio) };
                     } else {
@@ -81,6 +88,19 @@ impl Unprotected {
     }
 }
 
+/// Whether anybody has pinned a folio; and then gives others the time to.
+///
+/// # Safety
+///
+/// The folio has to be valid.
+unsafe fn look_too_early(folio: *mut bindings::folio) -> bool {
+    // SAFETY: By the contract of this function.
+    let was_held = unsafe { bindings::folio_maybe_dma_pinned(folio) };
+    fsleep(PAUSE);
+    was_held
+}
+
+#[cfg(stablefs_control = "early_pin_check")]
 /// Whether what the pass of a context is at counts as held, by what was seen too early.
 ///
 /// # Safety
@@ -93,6 +113,7 @@ pub(super) unsafe fn was_held<U: WritebackOperations>(
     unsafe { (*wpc.cast::<Pass<'_, U>>().as_ptr()).unprotected.was_held }
 }
 
+#[cfg(stablefs_control = "early_checksum")]
 /// Has the device write what the pass has so far, and then write-protects the folio.
 ///
 /// # Safety
@@ -109,6 +130,7 @@ pub(super) unsafe fn submit_and_protect<U: WritebackOperations>(
         // SAFETY: As above.
         unsafe { (*wpc).wb_ctx = core::ptr::null_mut() };
     }
+    fsleep(PAUSE);
     // SAFETY: As above.
     unsafe { bindings::folio_mkclean(folio) };
 }
