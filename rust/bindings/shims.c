@@ -894,7 +894,6 @@ void stablefs_shim_wbc_start(struct writeback_control *wbc)
 	folio_batch_init(&wbc->fbatch);
 }
 
-/* Whether who writes an inode waits for it alone: a sync of all waits once. */
 /*
  * The process that a mapping belongs to, and its name, for who keeps the mapping;
  * 0 for one that has gone.
@@ -916,6 +915,7 @@ pid_t stablefs_shim_vma_owner(struct vm_area_struct *vma, char comm[TASK_COMM_LE
 	return pid;
 }
 
+/* Whether who writes an inode waits for it alone: a sync of all waits once. */
 bool stablefs_shim_wbc_waits_for_inode(const struct writeback_control *wbc)
 {
 	return wbc->sync_mode == WB_SYNC_ALL && !wbc->for_sync;
