@@ -862,38 +862,6 @@ void stablefs_shim_wbc_account_cgroup_owner(struct writeback_control *wbc,
 	wbc_account_cgroup_owner(wbc, folio, bytes);
 }
 
-/* The first and the last page that are to be written. */
-pgoff_t stablefs_shim_wbc_first(const struct writeback_control *wbc)
-{
-	return wbc->range_cyclic ? 0 : wbc->range_start >> PAGE_SHIFT;
-}
-
-pgoff_t stablefs_shim_wbc_last(const struct writeback_control *wbc)
-{
-	return wbc->range_cyclic ? ULONG_MAX : wbc->range_end >> PAGE_SHIFT;
-}
-
-/* Forgets the folios before, and finds dirty ones from a page on. */
-unsigned int stablefs_shim_wbc_next_batch(struct writeback_control *wbc,
-					  struct address_space *mapping,
-					  pgoff_t *index, pgoff_t last)
-{
-	folio_batch_release(&wbc->fbatch);
-	return filemap_get_folios_tag(mapping, index, last, PAGECACHE_TAG_DIRTY,
-				      &wbc->fbatch);
-}
-
-/* Of the folios that were found, one after the other. */
-struct folio *stablefs_shim_wbc_next_folio(struct writeback_control *wbc)
-{
-	return folio_batch_next(&wbc->fbatch);
-}
-
-void stablefs_shim_wbc_start(struct writeback_control *wbc)
-{
-	folio_batch_init(&wbc->fbatch);
-}
-
 /*
  * The process that a mapping belongs to, and its name, for who keeps the mapping;
  * 0 for one that has gone.
@@ -927,3 +895,45 @@ struct folio *stablefs_shim_writeback_iter(struct address_space *mapping,
 {
 	return writeback_iter(mapping, wbc, folio, error);
 }
+
+#ifdef STABLEFS_UNPROTECTED
+
+/* Whether a page table may have the folio. */
+bool stablefs_shim_folio_mapped(const struct folio *folio)
+{
+	return folio_mapped(folio);
+}
+
+/* The first and the last page that are to be written. */
+pgoff_t stablefs_shim_wbc_first(const struct writeback_control *wbc)
+{
+	return wbc->range_cyclic ? 0 : wbc->range_start >> PAGE_SHIFT;
+}
+
+pgoff_t stablefs_shim_wbc_last(const struct writeback_control *wbc)
+{
+	return wbc->range_cyclic ? ULONG_MAX : wbc->range_end >> PAGE_SHIFT;
+}
+
+/* Forgets the folios before, and finds dirty ones from a page on. */
+unsigned int stablefs_shim_wbc_next_batch(struct writeback_control *wbc,
+					  struct address_space *mapping,
+					  pgoff_t *index, pgoff_t last)
+{
+	folio_batch_release(&wbc->fbatch);
+	return filemap_get_folios_tag(mapping, index, last, PAGECACHE_TAG_DIRTY,
+				      &wbc->fbatch);
+}
+
+/* Of the folios that were found, one after the other. */
+struct folio *stablefs_shim_wbc_next_folio(struct writeback_control *wbc)
+{
+	return folio_batch_next(&wbc->fbatch);
+}
+
+void stablefs_shim_wbc_start(struct writeback_control *wbc)
+{
+	folio_batch_init(&wbc->fbatch);
+}
+
+#endif /* STABLEFS_UNPROTECTED */

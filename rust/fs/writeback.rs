@@ -58,9 +58,7 @@ use crate::{
     },
     protocol::writeback::{
         Finished,
-        Gather,
         Gathered,
-        Pins,
         UnderWriteback, //
     },
 };
@@ -89,6 +87,15 @@ impl WritebackOperations for Operations {
                 delalloc::release(inode, lblks);
             }
         })
+    }
+
+    fn copies(inode: &Inode, is_pinned: bool) {
+        let counters = inode.sb().volume().counters();
+        if is_pinned {
+            counters.copied_pinned();
+        } else {
+            counters.copied_referenced();
+        }
     }
 
     fn writeback_submit(io: Gathered<Io<'_, Self>>) -> Result {
@@ -173,19 +180,7 @@ fn write<'a>(
         // Before it is submitted, as it may end at once.
         promise::submit(inode, unwritten);
     }
-    let stable = match range.check_pins() {
-        Pins::None(stable) => stable,
-        Pins::Maybe(held) => {
-            let counters = inode.sb().volume().counters();
-            if held.get().is_pinned() {
-                counters.copied_pinned();
-            } else {
-                counters.copied_referenced();
-            }
-            held.copy()
-        }
-    };
-    let added = ioends.add(stable);
+    let added = range.write_to(ioends);
     if unwritten > Blocks(0) {
         let submitted = added.as_ref().map_or(Ok(Blocks(0)), |added| n(added.len()));
         let rest = unwritten.0.saturating_sub(submitted?.0);

@@ -220,11 +220,6 @@ pub enum Pins<R: Range> {
 pub struct Held<R>(R);
 
 impl<R: Range> Held<R> {
-    /// What is held.
-    pub fn get(&self) -> &R {
-        &self.0
-    }
-
     /// Makes a copy to be written instead.
     ///
     /// # Context

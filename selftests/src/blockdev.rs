@@ -3,13 +3,12 @@
 //! Block devices that a case makes for itself, gone when dropped.
 
 use std::fs;
-use std::mem;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::command::{run, succeed};
 use crate::scratch::Scratch;
@@ -116,18 +115,14 @@ impl Dm {
     ///
     /// # Errors
     /// dmsetup(8) fails.
-    pub fn hold(&self) -> Result<Held<'_>> {
+    pub fn hold(&self) -> Result<Held> {
         // First, as whoever uses a suspended device waits for ever.
-        let held = Held(self);
+        let held = Held::prepare(&self.name)?;
         succeed(
             dmsetup().args(["suspend", "--noflush", "--nolockfs", &self.name]),
             LIMIT,
         )?;
         Ok(held)
-    }
-
-    fn resume(&self) -> Result<()> {
-        succeed(dmsetup().args(["resume", &self.name]), LIMIT).map(drop)
     }
 
     /// Its node.
@@ -144,25 +139,41 @@ impl Drop for Dm {
 }
 
 /// A device that does nothing, for as long as there is this.
+///
+/// Who has it go on is a process that waits for its input to end: to start one then takes new memory, which waits for
+/// threads of this process that a device holds in a page fault.
 #[must_use = "it goes on when this is dropped"]
-pub struct Held<'a>(&'a Dm);
+pub struct Held(Child);
 
-impl Held<'_> {
+impl Held {
+    fn prepare(name: &str) -> Result<Self> {
+        let child = without_udev("sh")
+            .args(["-c", "cat && exec dmsetup resume \"$0\"", name])
+            .stdin(Stdio::piped())
+            .spawn();
+        child.map(Self).context("sh")
+    }
+
     /// Has it go on.
     ///
     /// # Errors
     /// dmsetup(8) fails.
-    pub fn release(self) -> Result<()> {
-        self.0.resume()?;
-        mem::forget(self);
+    pub fn release(mut self) -> Result<()> {
+        self.resume()
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        drop(self.0.stdin.take());
+        let status = self.0.wait().context("wait")?;
+        ensure!(status.success(), "dmsetup resume: {status}");
         Ok(())
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
-        // Nothing to do about a failure: who waits for the device is seen to hang.
-        let _ = self.0.resume();
+        // Nothing to do about a failure: who waits for the device is seen to hang. The second time it does nothing.
+        let _ = self.resume();
     }
 }
 
@@ -286,7 +297,11 @@ impl Logging {
 
 /// dmsetup(8) that makes nodes by itself: the guest has no udev to wait for.
 fn dmsetup() -> Command {
-    let mut command = Command::new("dmsetup");
+    without_udev("dmsetup")
+}
+
+fn without_udev(program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env("DM_DISABLE_UDEV", "1");
     command
 }

@@ -20,11 +20,7 @@ mod completions;
 mod copy;
 mod io;
 mod pass;
-#[cfg(any(
-    stablefs_control = "skip_protect",
-    stablefs_control = "early_checksum",
-    stablefs_control = "early_pin_check"
-))]
+#[cfg(stablefs_unprotected)]
 mod unprotected;
 
 pub(crate) use self::{
@@ -91,6 +87,14 @@ pub(crate) trait WritebackOperations: audit::Operations {
         range: UnderWriteback<WritebackRange<'a, Self>>,
         ioends: &mut Ioends<'a, Self>,
     ) -> Result<Added>;
+
+    /// A part of a folio is about to be written from a copy, as somebody else may have pinned the folio,
+    /// or only holds it.
+    ///
+    /// # Context
+    ///
+    /// As of [`writeback_range`](Self::writeback_range).
+    fn copies(inode: &Inode<Self::FileSystem>, is_pinned: bool);
 
     /// Computes the checksums of an ioend, and has the device write it.
     ///
@@ -326,7 +330,7 @@ impl<'a, U: WritebackOperations> MappedRange<'a, U> {
     }
 
     /// Whether anybody may hold a pin of its folio.
-    pub(crate) fn is_pinned(&self) -> bool {
+    fn is_pinned(&self) -> bool {
         if cfg!(stablefs_control = "skip_pin_check") {
             return false;
         }
@@ -389,6 +393,7 @@ impl<'a, U: WritebackOperations> Range for MappedRange<'a, U> {
     }
 
     fn copy(self) -> Copy<'a, U> {
+        U::copies(self.inode(), self.is_pinned());
         Copy::new(self)
     }
 }

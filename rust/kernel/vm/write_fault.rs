@@ -26,7 +26,6 @@ use ::kernel::{
     error::to_result,
     prelude::*,
     time::{
-        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
@@ -267,13 +266,6 @@ impl<'a, U: StoreOperations> protocol::fault::Folio for Folio<'a, U> {
     }
 
     fn into_locked(self) -> Stored<'a> {
-        // C takes the lock itself then, too late. That is a few instructions: time is given to whoever
-        // wants to write the folio meanwhile.
-        if cfg!(stablefs_control = "fault_unlocks") {
-            drop(self);
-            fsleep(Delta::from_millis(2));
-            return Stored(0, PhantomData);
-        }
         self.lock.leave_locked();
         Stored(bindings::vm_fault_reason_VM_FAULT_LOCKED, PhantomData)
     }

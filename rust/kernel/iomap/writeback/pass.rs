@@ -49,11 +49,7 @@ pub(super) struct Pass<'a, U: WritebackOperations> {
     folio: *mut bindings::folio,
     /// What C is told of it, and at the end what it says.
     error: c_int,
-    #[cfg(any(
-        stablefs_control = "skip_protect",
-        stablefs_control = "early_checksum",
-        stablefs_control = "early_pin_check"
-    ))]
+    #[cfg(stablefs_unprotected)]
     pub(super) unprotected: super::unprotected::Unprotected,
     _inode: PhantomData<(&'a Inode<U::FileSystem>, U)>,
 }
@@ -81,11 +77,7 @@ pub(crate) fn writepages<U: WritebackOperations>(
         },
         folio: core::ptr::null_mut(),
         error: 0,
-        #[cfg(any(
-            stablefs_control = "skip_protect",
-            stablefs_control = "early_checksum",
-            stablefs_control = "early_pin_check"
-        ))]
+        #[cfg(stablefs_unprotected)]
         unprotected: Default::default(),
         _inode: PhantomData,
     };
@@ -101,11 +93,7 @@ pub(crate) fn writepages<U: WritebackOperations>(
 }
 
 impl<U: WritebackOperations> Pass<'_, U> {
-    #[cfg(not(any(
-        stablefs_control = "skip_protect",
-        stablefs_control = "early_checksum",
-        stablefs_control = "early_pin_check"
-    )))]
+    #[cfg(not(stablefs_unprotected))]
     fn next_folio(&mut self) -> *mut bindings::folio {
         let inode = self.wpc.inode;
         // SAFETY: Valid by the type invariants; constant.
@@ -114,11 +102,7 @@ impl<U: WritebackOperations> Pass<'_, U> {
         unsafe { bindings::writeback_iter(mapping, self.wpc.wbc, self.folio, &mut self.error) }
     }
 
-    #[cfg(any(
-        stablefs_control = "skip_protect",
-        stablefs_control = "early_checksum",
-        stablefs_control = "early_pin_check"
-    ))]
+    #[cfg(stablefs_unprotected)]
     fn next_folio(&mut self) -> *mut bindings::folio {
         // SAFETY: The inode and the control are valid by the type invariants.
         unsafe { self.unprotected.next_folio(&self.wpc) }

@@ -18,6 +18,8 @@ use core::ptr::NonNull;
 
 /// Between two steps that are the wrong way round, so that others find the time.
 const PAUSE: Delta = Delta::from_millis(2);
+/// How many such are waited for a pin, where a process may take one.
+const PAUSES: usize = 500;
 
 /// How far a pass has got.
 #[derive(Default)]
@@ -95,9 +97,20 @@ impl Unprotected {
 /// The folio has to be valid.
 unsafe fn look_too_early(folio: *mut bindings::folio) -> bool {
     // SAFETY: By the contract of this function.
-    let was_held = unsafe { bindings::folio_maybe_dma_pinned(folio) };
-    fsleep(PAUSE);
-    was_held
+    let is_pinned = || unsafe { bindings::folio_maybe_dma_pinned(folio) };
+    if is_pinned() {
+        return true;
+    }
+    // SAFETY: As above.
+    if unsafe { bindings::folio_mapped(folio) } {
+        for _ in 0..PAUSES {
+            if is_pinned() {
+                break;
+            }
+            fsleep(PAUSE);
+        }
+    }
+    false
 }
 
 #[cfg(stablefs_control = "early_pin_check")]

@@ -151,14 +151,14 @@ impl Drop for Target<'_> {
 }
 
 /// A device that will store to the page, and has it pinned.
-struct Pin<'a, 'scope> {
-    held: Held<'a>,
+struct Pin<'scope> {
+    held: Held,
     /// Of the whole machine, without this one.
     others: u64,
     reader: ScopedJoinHandle<'scope, Result<(), Errno>>,
 }
 
-impl Pin<'_, '_> {
+impl Pin<'_> {
     /// Has the device store, and let go.
     fn stores(self) -> Result<()> {
         self.held.release()?;
@@ -171,11 +171,7 @@ impl Pin<'_, '_> {
 
 /// Has the page stored to, pinned and written back; then `between` has the device store. What the page holds in the end
 /// is what the file holds for good.
-fn pinned(
-    env: &Env,
-    block: u32,
-    between: fn(&Target<'_>, Pin<'_, '_>) -> Result<()>,
-) -> Result<()> {
+fn pinned(env: &Env, block: u32, between: fn(&Target<'_>, Pin<'_>) -> Result<()>) -> Result<()> {
     let dev = env.dev()?;
     if env.fstyp == Fstyp::Btrfs {
         if block != 4096 {
@@ -240,42 +236,42 @@ fn same(found: &[u8], wanted: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn stored(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn stored(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     pin.stores()?;
     target.shows(READ)
 }
 
 /// Nothing else is done to the folio, so that whoever unpins it finds it clean, and says so.
-fn nothing(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn nothing(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     stored(target, pin)
 }
 
 /// Another page of the folio becomes dirty, so that whoever unpins it says nothing.
-fn write(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn write(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     target.file.write_all_at(&[b'C'; PAGE], 0)?;
     stored(target, pin)
 }
 
 /// The like of a block of the page itself.
-fn write_block(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn write_block(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     target.file.write_all_at(&[b'C'; 1024], POS as u64 + 1024)?;
     stored(target, pin)
 }
 
 /// The page may be taken out of the file, or stay as part of a larger folio.
-fn punch(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn punch(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     punched(target, POS, PAGE)?;
     pin.stores()
 }
 
 /// The folio, if it is large, cannot be split while it is pinned.
-fn punch_another(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn punch_another(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     punched(target, POS + 20 * PAGE, PAGE)?;
     stored(target, pin)
 }
 
 /// The page stays, and one of its blocks is gone.
-fn punch_block(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn punch_block(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     punched(target, POS + 1024, 1024)?;
     stored(target, pin)
 }
@@ -286,7 +282,7 @@ fn punched(target: &Target<'_>, pos: usize, len: usize) -> Result<()> {
 }
 
 /// Nothing is written to the frozen volume, whoever asks for it, and nothing is forgotten.
-fn frozen(target: &Target<'_>, pin: Pin<'_, '_>) -> Result<()> {
+fn frozen(target: &Target<'_>, pin: Pin<'_>) -> Result<()> {
     freeze(&target.root).context("FIFREEZE")?;
     let before = sectors_written(target.dev)?;
     stored(target, pin)?;

@@ -4,8 +4,8 @@
 //! written. The disk finds each block as its protection information says, and what was stored last is what the file holds.
 //! Both devices are held and let go one after the other, so no step depends on who is faster.
 //!
-//! Promise 1, stable data. Broken by controls `skip_fault_wait`, `skip_protect`, `skip_pin_check` and `skip_keep_dirty`, each
-//! in two cases.
+//! Promise 1, stable data. Broken by controls `skip_fault_wait`, `skip_protect`, `skip_pin_check`, `early_pin_check` and
+//! `skip_keep_dirty`, each in two cases.
 //! Filesystems that fail it: ext4, XFS and btrfs, `read_ends_after`; XFS, `read_ends_while_written`. The block layer makes
 //! the protection information of ext4 and btrfs when the disk is let go, so that case says nothing of them.
 
@@ -16,9 +16,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread::{self, Scope};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 use rustix::fs::{fadvise, fsync, Advice};
 use stablefs_selftests::aio::Reading;
 use stablefs_selftests::blockdev::Dm;
@@ -43,6 +43,8 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("read_ends_while_written_1_kib", |env| {
             while_written(env, 1024)
         }),
+        Case::new("read_begins_before_written", |env| before(env, 4096)),
+        Case::new("read_begins_before_written_1_kib", |env| before(env, 1024)),
         Case::new("read_ends_after", |env| after(env, 4096)),
         Case::new("read_ends_after_1_kib", |env| after(env, 1024)),
     ],
@@ -189,6 +191,53 @@ fn while_written(env: &Env, block: u32) -> Result<()> {
             written_later.release().and(read)
         })?;
         syncs.count(fsync(file));
+    }
+    stage.judge(syncs)
+}
+
+/// The page, to which a thread has just stored, is about to be given to the disk's driver, when the other device is to store
+/// to it. Only a module that looks for pins too early lets it begin before the disk has the page.
+fn before(env: &Env, block: u32) -> Result<()> {
+    let mut stage = Stage::new(env, block)?;
+    let mut syncs = Calls::of("fsync");
+    for round in 0..ROUNDS * env.longer {
+        stage.fill()?;
+        let Stage {
+            disk,
+            source,
+            from,
+            file,
+            mapping,
+            ..
+        } = &stage;
+        // So that a pin can be taken without a fault.
+        mapping.store(AT / WORD, round);
+        let read_later = source.hold()?;
+        let written_later = disk.hold()?;
+        let read = thread::scope(|scope| {
+            scope.spawn(|| fadvise(file, 0, None, Advice::DontNeed));
+            thread::sleep(Duration::from_millis(100));
+            let (begun, is_begun) = mpsc::channel();
+            let reading = scope.spawn(move || {
+                let reading = Reading::begin(mapping, AT..AT + PAGE, from, 0)?;
+                let _ = begun.send(());
+                reading.end()
+            });
+            // It is to wait for the disk; if it does not, both have begun.
+            let has_begun = is_begun.recv_timeout(Duration::from_secs(1)).is_ok();
+            let released = read_later.release();
+            if has_begun {
+                let limit = Instant::now() + PATIENCE;
+                while !reading.is_finished() && Instant::now() < limit {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+            // Before the threads are waited for.
+            released.and(written_later.release())?;
+            reading.join().map_err(|_| anyhow!("panic"))?
+        });
+        syncs.count(fsync(file));
+        read?;
     }
     stage.judge(syncs)
 }
