@@ -16,9 +16,22 @@ use crate::needs::Missing;
 
 const DEBUGFS: &str = "/sys/kernel/debug";
 /// What can fail: objects of slab caches, and pages.
-const SORTS: [&str; 2] = ["failslab", "fail_page_alloc"];
+const OBJECTS: &str = "failslab";
+const PAGES: &str = "fail_page_alloc";
+const SORTS: [&str; 2] = [OBJECTS, PAGES];
+/// Failures that are left before the kernel makes no more: more than there are ever.
+const TIMES: u32 = i32::MAX.unsigned_abs();
 /// Frames that are looked at for one of the filesystem; the kernel looks at no more.
 const DEPTH: &str = "32";
+
+/// Allocations that have failed on purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed {
+    /// Of slab caches.
+    pub objects: u32,
+    /// Of pages, by what was asked for at once.
+    pub pages: u32,
+}
 
 /// Allocations can be made to fail, until this is dropped.
 pub struct Injection {
@@ -47,11 +60,11 @@ impl Injection {
             injection.set(sort, "ignore-gfp-wait", "N")?;
             injection.set(sort, "task-filter", "N")?;
             injection.set(sort, "verbose", "0")?;
-            injection.set(sort, "times", "-1")?;
+            injection.set(sort, "times", &TIMES.to_string())?;
             injection.set(sort, "stacktrace-depth", DEPTH)?;
         }
-        injection.set("fail_page_alloc", "min-order", "0")?;
-        injection.set("fail_page_alloc", "ignore-gfp-highmem", "N")?;
+        injection.set(PAGES, "min-order", "0")?;
+        injection.set(PAGES, "ignore-gfp-highmem", "N")?;
         if let Some((start, end)) = text(fstyp)? {
             for sort in SORTS {
                 injection.set(sort, "require-start", &format!("{start:#x}"))?;
@@ -65,7 +78,8 @@ impl Injection {
     /// From now on has `percent` of all allocations fail, of whatever task.
     ///
     /// # Errors
-    /// [`Missing`] if the filesystem is no module, and so the tasks of all others would fail; the kernel refuses it.
+    /// [`Missing`] if the filesystem was no module when this was made, and so the tasks of all others would fail; the kernel
+    /// refuses it.
     pub fn fail(&mut self, percent: u32) -> Result<()> {
         if !self.is_limited {
             return Err(Missing("the filesystem is no module".to_owned()).into());
@@ -74,6 +88,22 @@ impl Injection {
         SORTS
             .iter()
             .try_for_each(|sort| self.set(sort, "probability", &percent))
+    }
+
+    /// How many have failed so far.
+    ///
+    /// # Errors
+    /// The kernel does not say it.
+    pub fn failed(&self) -> Result<Failed> {
+        let failed = |sort| -> Result<u32> {
+            let path = Path::new(DEBUGFS).join(sort).join("times");
+            let left = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            Ok(TIMES - left.trim().parse::<u32>()?)
+        };
+        Ok(Failed {
+            objects: failed(OBJECTS)?,
+            pages: failed(PAGES)?,
+        })
     }
 
     fn set(&mut self, sort: &str, name: &str, value: &str) -> Result<()> {

@@ -88,9 +88,9 @@ impl<U: WritebackOperations> Completions<U> {
 
     /// # Safety
     ///
-    /// Called by the block layer only, with a bio of an ioend that [`attach`](Self::attach) prepared
+    /// Called by the block layer only, or for it, with a bio of an ioend that [`attach`](Self::attach) prepared
     /// for it.
-    unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
+    pub(super) unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
         // SAFETY: The bio is in an ioend, by the contract of this function.
         let ioend = unsafe { container_of!(bio, bindings::iomap_ioend, io_bio) };
         // SAFETY: Valid and ours, by the contract of this function.

@@ -6,6 +6,7 @@
 
 mod audit_sees_no_change;
 mod comparison_sees_a_change;
+mod copies_without_memory;
 mod corrupt_sector_is_an_error;
 mod dax_maps_a_block_once;
 mod dax_reads;
@@ -88,6 +89,7 @@ const PROGRAMS: &[&Program] = &[
     &stable_pages_mixed::PROGRAM,
     &stable_pages_pinned::PROGRAM,
     &stable_pages_held::PROGRAM,
+    &copies_without_memory::PROGRAM,
     &integrity_formats::PROGRAM,
     &suites::FSX,
     &suites::PJDFSTEST,
