@@ -30,11 +30,11 @@ run: host-packages ## Build everything, boot, load stablefs, show it; then a she
 	@$(prepare) all >/dev/null
 	@if [ -t 0 ] && [ -t 1 ]; then $(call vm,shell) -- /opt/stablefs/demo; else $(call vm,run) -- /opt/stablefs/demo; fi
 
-test: host-packages ## Host tests, then the kselftests in the VM [T=pattern FSTYP=stablefs|ext4|xfs|btrfs DEBUG=1 SEED=n LONGER=n]
+test: host-packages ## Host tests, then the kselftests in the VM [T=pattern FSTYP=stablefs|ext4|xfs|btrfs DEBUG=1 CONTROL=NAME SEED=n LONGER=n]
 	@qemu/test $(if $(filter-out 0,$(DEBUG)),--debug) $(if $(CONTROL),--control '$(CONTROL)') \
 		--fstyp '$(FSTYP)' $(if $(T),--select '$(T)') $(if $(SEED),--seed '$(SEED)') $(if $(LONGER),--longer '$(LONGER)')
 
-controls: host-packages ## Build the module without one protocol step at a time: the step's test must fail
+controls: host-packages ## One step of a protocol wrong, each in turn: the step's test must fail [T=control or test DEBUG=1]
 	@qemu/test --controls $(if $(filter-out 0,$(DEBUG)),--debug) $(if $(T),--select '$(T)')
 
 bench: host-packages ## What stable pages cost: one boot of the stock kernel, stablefs beside ext4 and XFS, some minutes
@@ -47,7 +47,7 @@ check: host-packages ## Format, lints, licence lines, `unsafe` only where it bel
 ## Parts of it:
 
 ifeq ($(KDIR),)
-modules: host-packages ## Build stablefs.ko into build/module-stock [KDIR=tree: against that tree, here; DEBUG=1 CONTROL=step]
+modules: host-packages ## Build stablefs.ko into build/module-stock [KDIR=tree: against that tree, here; DEBUG=1 CONTROL=NAME]
 	@$(prepare) module
 
 modules_install:
@@ -55,7 +55,7 @@ modules_install:
 else
 modules_install: ## Install the module that was built with KDIR=, as root
 modules modules_install: kdir-can-rust
-	$(MAKE) -C '$(KDIR)' M=$(CURDIR) MO=$(CURDIR)/build/module-kdir STABLEFS_CONTROL='$(CONTROL)' $@
+	$(MAKE) -C '$(KDIR)' M=$(CURDIR) MO=$(CURDIR)/build/module-kdir STABLEFS_CONTROLS=$(if $(CONTROL),1) $@
 
 .PHONY: kdir-can-rust
 kdir-can-rust:

@@ -35,6 +35,8 @@ mod kernel;
 pub mod ondisk;
 pub mod protocol;
 
+#[cfg(stablefs_controls)]
+use self::kernel::control::Control;
 use ::kernel::prelude::*;
 
 module! {
@@ -49,44 +51,35 @@ module! {
 /// The module, as long as it is loaded.
 struct Stablefs {
     _registration: fs::Registration,
-    #[cfg(any(
-        stablefs_control = "leak_on_exit",
-        stablefs_control = "leak_object_on_exit"
-    ))]
+    #[cfg(stablefs_controls)]
     _leak: LeakOnExit,
 }
 
 impl ::kernel::Module for Stablefs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        #[cfg(stablefs_controls)]
+        Control::check()?;
         Ok(Self {
-            #[cfg(any(
-                stablefs_control = "leak_on_exit",
-                stablefs_control = "leak_object_on_exit"
-            ))]
+            #[cfg(stablefs_controls)]
             _leak: LeakOnExit,
             _registration: fs::register()?,
         })
     }
 }
 
-/// Loses memory each time the module is unloaded: the controls of the load and unload test. One
-/// loses pages, the other one small object.
-#[cfg(any(
-    stablefs_control = "leak_on_exit",
-    stablefs_control = "leak_object_on_exit"
-))]
+/// Loses memory each time the module is unloaded, with the controls of the load and unload test.
+#[cfg(stablefs_controls)]
 struct LeakOnExit;
 
-#[cfg(any(
-    stablefs_control = "leak_on_exit",
-    stablefs_control = "leak_object_on_exit"
-))]
+#[cfg(stablefs_controls)]
 impl Drop for LeakOnExit {
     fn drop(&mut self) {
-        let len = if cfg!(stablefs_control = "leak_on_exit") {
+        let len = if Control::LeakOnExit.is_on() {
             64 << 10
-        } else {
+        } else if Control::LeakObjectOnExit.is_on() {
             200
+        } else {
+            return;
         };
         match KVec::<u8>::with_capacity(len, GFP_KERNEL) {
             Ok(lost) => core::mem::forget(lost),

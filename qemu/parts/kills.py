@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 
-from . import accel, guest, kernel, machine, session
+from . import accel, guest, kernel, machine, payload, session
 
 NAME = "survives_kills"
 CASE = "on_pmem"
@@ -94,7 +94,7 @@ def kill(which, image, args, said):
             last = number == kills
             vm = machine.Machine(which, accel.choose(kernel.stock()), guest.image(), image, values, memory, number > 0)
             option = "--after-kill" if last else "--until-killed"
-            command = ["env", f"FSTYP={args.fstyp}", f"SEED={seed:#x}", PROGRAM, option, *DEVICES]
+            command = [*payload.environment(args.control), "env", f"FSTYP={args.fstyp}", f"SEED={seed:#x}", PROGRAM, option, *DEVICES]
             output = Output(said) if last else Output(said, *moment(moments, number > 0, slower))
             timeout = BOOT_WITHIN * slower
             request = session.Request(command, timeout, on_output=output, leak_scan=False, kill_at=output.kill_at)

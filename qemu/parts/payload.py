@@ -7,7 +7,8 @@ import shutil
 from . import store, suites, toolchain
 
 DEMO = store.TOP / "qemu" / "guest" / "demo"
-KBUILD = store.TOP / "Kbuild"
+CONTROLS = store.TOP / "rust" / "kernel" / "control.rs"
+CONTROL_NAME = re.compile(r'^    \w+ = c"(\w+)",$', re.MULTILINE)
 
 
 def building():
@@ -16,23 +17,27 @@ def building():
 
 
 def add_control(parser):
-    """The option --control, which takes what Kbuild knows."""
-    kbuild = KBUILD.read_text().replace("\\\n", " ")
-    steps = re.search(r"^stablefs-controls := (.*)$", kbuild, re.MULTILINE)[1].split()
-    parser.add_argument("--control", default="", choices=steps, metavar="STEP",
-                        help=f"with the module built without STEP of a protocol: {', '.join(steps)}")  # fmt: skip
+    """The option --control, which takes what the module knows."""
+    names = CONTROL_NAME.findall(CONTROLS.read_text())
+    parser.add_argument("--control", default="", choices=names, metavar="NAME",
+                        help=f"with the module in which a step of a protocol is wrong: {', '.join(names)}")  # fmt: skip
 
 
-def build_module(which, control="", clippy=False):
+def environment(control):
+    """What goes before a command of the guest: whoever inserts the module there tells it which control is wanted."""
+    return ["env", f"CONTROL={control}"] if control else []
+
+
+def build_module(which, controls=False, clippy=False):
     """Build stablefs.ko for a kernel; returns the directory of the results.
 
-    `control` switches off one step of a protocol: such a module has a directory of its own, as has clippy's check.
+    The module with `controls` has a directory of its own, as has clippy's check.
     """
-    out = store.BUILD / "-".join(filter(None, ("module", which.name, control, "clippy" if clippy else "")))
+    out = store.BUILD / "-".join(filter(None, ("module", which.name, controls and "controls", clippy and "clippy")))
     out.mkdir(parents=True, exist_ok=True)
-    make = [*which.make, "-C", "/kernel", "M=/src", "MO=/out", f"STABLEFS_CONTROL={control}"]
+    make = [*which.make, "-C", "/kernel", "M=/src", "MO=/out", f"STABLEFS_CONTROLS={1 if controls else ''}"]
     toolchain.run(
-        f"module for {which.release}" + (f", without {control}" if control else ""),
+        f"module for {which.release}" + (", with controls" if controls else ""),
         [*make, *(["CLIPPY=1", "W=e"] if clippy else []), "modules"],
         {"/kernel": which.tree, "/out": out},
         out / "build.log",
@@ -63,16 +68,17 @@ def build_selftests(with_suites=False):
     return installed
 
 
-def image(which, control=""):
+def image(which, controls=False):
     """The image that the guest mounts at /opt/stablefs: what was built last, and what was never built is built now."""
-    module = store.BUILD / "-".join(filter(None, ("module", which.name, control))) / "stablefs.ko"
+    name = "-".join(filter(None, (which.name, controls and "controls")))
+    module = store.BUILD / f"module-{name}" / "stablefs.ko"
     installed = store.BUILD / "selftests"
     with building():
         if not module.exists():
-            build_module(which, control)
+            build_module(which, controls)
         if not (installed / "kselftest-list.txt").exists():
             build_selftests()
-        result = store.BUILD / f"payload-{which.name}{control and '-' + control}.erofs"
+        result = store.BUILD / f"payload-{name}.erofs"
         newest = max(path.lstat().st_mtime for path in (module, DEMO, *installed.rglob("*")))
         if not result.exists() or result.stat().st_mtime <= newest:
             store.replace_file(result, lambda temporary: make_image(module, installed, temporary))

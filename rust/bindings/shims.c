@@ -896,7 +896,16 @@ struct folio *stablefs_shim_writeback_iter(struct address_space *mapping,
 	return writeback_iter(mapping, wbc, folio, error);
 }
 
-#ifdef STABLEFS_UNPROTECTED
+#ifdef STABLEFS_CONTROLS
+
+static char *control = "";
+module_param(control, charp, 0444);
+MODULE_PARM_DESC(control, "which step of a protocol is left out, or done wrongly");
+
+bool stablefs_shim_control_is(const char *name)
+{
+	return !strcmp(control, name);
+}
 
 /* Whether a page table may have the folio. */
 bool stablefs_shim_folio_mapped(const struct folio *folio)
@@ -936,4 +945,4 @@ void stablefs_shim_wbc_start(struct writeback_control *wbc)
 	folio_batch_init(&wbc->fbatch);
 }
 
-#endif /* STABLEFS_UNPROTECTED */
+#endif /* STABLEFS_CONTROLS */

@@ -21,6 +21,7 @@ use crate::{
     extent_map::Claim,
     kernel::{
         self,
+        control::Control,
         dax::{
             Device,
             Unsupported, //
@@ -211,7 +212,7 @@ impl Dax {
 ///
 /// Sleeps, unless that is so already.
 pub(super) fn claim(inode: &Inode, around: Claim, mapped: Claim) -> Result {
-    if cfg!(stablefs_control = "skip_dax_claim") {
+    if Control::SkipDaxClaim.is_on() {
         return Ok(());
     }
     inode.set_has_claims(true);

@@ -9,6 +9,7 @@ use super::{
     Inode, //
 };
 use crate::kernel::{
+    control::Control,
     jbd2::Tid,
     truncate::ByteRange, //
 };
@@ -57,7 +58,7 @@ fn sync(file: &File, range: ByteRange, tid: fn(&Inode) -> Option<Tid>) -> Result
     if writing::is_given_up(sb) {
         return Err(EIO);
     }
-    if cfg!(stablefs_control = "skip_fsync_commit") {
+    if Control::SkipFsyncCommit.is_on() {
         return journal.flush_device();
     }
     match tid(inode) {

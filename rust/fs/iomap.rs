@@ -33,6 +33,7 @@ use crate::{
     allocation::Who,
     extent_map::Claim,
     kernel::{
+        control::Control,
         integrity::Verifier,
         iomap::{
             self,
@@ -291,7 +292,7 @@ pub(super) fn fill(inode: &Inode, lblks: LblkRange) -> Result {
 
 fn try_allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
     let transaction = Transaction::start(inode.sb(), Steps::of(inode).allocate())?;
-    let state = if cfg!(stablefs_control = "skip_unwritten") {
+    let state = if Control::SkipUnwritten.is_on() {
         ondisk::extent::State::Written
     } else {
         ondisk::extent::State::Unwritten

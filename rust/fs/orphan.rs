@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        control::Control,
         errno,
         jbd2::Credits,
         log, //
@@ -123,7 +124,7 @@ pub(super) fn place(sb: &SuperBlock, ino: Ino) -> Option<Place> {
 ///
 /// Sleeps. The transaction has [`CREDITS`] left. Nobody else adds or removes the inode.
 pub(super) fn add(transaction: &Transaction<'_>, inode: &Inode) -> Result {
-    if inode.orphan().is_some() || cfg!(stablefs_control = "skip_orphan") {
+    if inode.orphan().is_some() || Control::SkipOrphan.is_on() {
         return Ok(());
     }
     let orphans = transaction.sb().volume().orphans().ok_or(EROFS)?;

@@ -11,6 +11,7 @@ pub(crate) mod address_space;
 pub(crate) mod audit;
 pub(crate) mod buffer;
 pub(crate) mod capability;
+pub(crate) mod control;
 pub(crate) mod crc32c;
 pub(crate) mod current;
 pub(crate) mod dax;

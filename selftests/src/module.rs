@@ -3,8 +3,9 @@
 //! The module `stablefs.ko`: insert, remove, ask. The system calls are used directly, so that errors are exact.
 
 use std::env;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,10 +26,13 @@ const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 /// The module's file, with the modules that it depends on already inserted.
 pub struct Module {
     path: PathBuf,
+    /// Its parameters, as `insmod` takes them.
+    parameters: CString,
 }
 
 impl Module {
-    /// The file that `STABLEFS_KO` names, by default `/opt/stablefs/stablefs.ko`.
+    /// The file that `STABLEFS_KO` names, by default `/opt/stablefs/stablefs.ko`. It is told the control that `CONTROL`
+    /// names, if that is set.
     ///
     /// # Errors
     /// There is no such module, or one that it depends on cannot be inserted.
@@ -41,7 +45,9 @@ impl Module {
         for name in depends.trim().split(',').filter(|name| !name.is_empty()) {
             succeed(Command::new("modprobe").arg(name), LIMIT)?;
         }
-        Ok(Self { path })
+        let control = env::var_os("CONTROL").map(|name| [b"control=", name.as_bytes()].concat());
+        let parameters = CString::new(control.unwrap_or_default()).context("CONTROL")?;
+        Ok(Self { path, parameters })
     }
 
     /// Inserts it.
@@ -51,7 +57,7 @@ impl Module {
     pub fn load(&self) -> Result<(), Errno> {
         let file =
             File::open(&self.path).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-        finit_module(file, c"", 0)
+        finit_module(file, &self.parameters, 0)
     }
 
     /// Removes it.

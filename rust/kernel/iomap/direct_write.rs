@@ -18,6 +18,7 @@ use super::{
 use crate::{
     bindings,
     kernel::{
+        control::Control,
         errno,
         inode::Inode,
         kiocb,
@@ -232,7 +233,7 @@ pub(crate) fn dio_write<'a, U: DirectWriteOperations, L: InodeLock<'a, U::FileSy
 ) -> Result<DirectWritten<'a, U::FileSystem, L>, DirectFailed<L>> {
     let (mut write, source) = write.into_parts();
     let flags = match source {
-        Source::Copy if cfg!(stablefs_control = "skip_dio_copy") => 0,
+        Source::Copy if Control::SkipDioCopy.is_on() => 0,
         Source::Copy => bindings::IOMAP_DIO_BOUNCE,
         Source::InPlace => 0,
     };

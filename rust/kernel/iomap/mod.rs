@@ -42,6 +42,7 @@ pub(crate) use self::{
 
 use super::{
     buffer::BdevAddr,
+    control::Control,
     dax::DaxAddr,
     inode::Inode,
     integrity::Verifier,
@@ -308,7 +309,7 @@ fn to_raw_for_write<U: Operations>(
 /// What verifies the reads of an inode.
 fn verifier<U: Operations>(inode: &Inode<U::FileSystem>) -> Option<&Verifier> {
     // The tags are read all the same then, and nobody looks at them.
-    if cfg!(stablefs_control = "skip_read_verify") {
+    if Control::SkipReadVerify.is_on() {
         return None;
     }
     U::verifier(inode.sb())

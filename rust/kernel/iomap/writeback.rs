@@ -20,7 +20,7 @@ mod completions;
 mod copy;
 mod io;
 mod pass;
-#[cfg(stablefs_unprotected)]
+#[cfg(stablefs_controls)]
 mod unprotected;
 
 pub(crate) use self::{
@@ -46,6 +46,7 @@ use crate::{
     bindings,
     kernel::{
         audit,
+        control::Control,
         inode::Inode,
         ret,
         super_block::SuperBlock,
@@ -331,7 +332,7 @@ impl<'a, U: WritebackOperations> MappedRange<'a, U> {
 
     /// Whether anybody may hold a pin of its folio.
     fn is_pinned(&self) -> bool {
-        if cfg!(stablefs_control = "skip_pin_check") {
+        if Control::SkipPinCheck.is_on() {
             return false;
         }
         // SAFETY: Valid by the type invariants.
@@ -340,10 +341,7 @@ impl<'a, U: WritebackOperations> MappedRange<'a, U> {
 
     /// Whether anybody else holds its folio, for whatever reason.
     fn has_odd_references(&self) -> bool {
-        if cfg!(any(
-            stablefs_control = "skip_reference_check",
-            stablefs_control = "skip_pin_check"
-        )) {
+        if Control::SkipReferenceCheck.is_on() || Control::SkipPinCheck.is_on() {
             return false;
         }
         // SAFETY: Valid and locked by the type invariants. One reference is that of the pass.
@@ -385,11 +383,12 @@ impl<'a, U: WritebackOperations> Range for MappedRange<'a, U> {
         if self.kind() == bindings::IOMAP_HOLE || !self.0.inode().mapping_stable_writes() {
             return false;
         }
-        #[cfg(stablefs_control = "early_pin_check")]
-        // SAFETY: The context is a pass's, by the type invariants.
-        return unsafe { unprotected::was_held::<U>(self.0.wpc) };
-        #[cfg(not(stablefs_control = "early_pin_check"))]
-        return self.is_pinned() || self.has_odd_references();
+        #[cfg(stablefs_controls)]
+        if Control::EarlyPinCheck.is_on() {
+            // SAFETY: The context is a pass's, by the type invariants.
+            return unsafe { unprotected::was_held::<U>(self.0.wpc) };
+        }
+        self.is_pinned() || self.has_odd_references()
     }
 
     fn copy(self) -> Copy<'a, U> {

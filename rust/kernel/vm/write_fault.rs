@@ -9,6 +9,7 @@ use super::Operations;
 use crate::{
     bindings,
     kernel::{
+        control::Control,
         file::File,
         folio,
         inode::Inode,
@@ -238,7 +239,7 @@ impl<U: StoreOperations> protocol::folio::Locked for Folio<'_, U> {
     }
 
     fn wait_for_writeback(&mut self) -> Result {
-        if cfg!(stablefs_control = "skip_fault_wait") {
+        if Control::SkipFaultWait.is_on() {
             return Ok(());
         }
         // Without anybody who computes checksums, the device may have either.

@@ -10,6 +10,7 @@ use crate::{
     bindings,
     kernel::{
         address_space::Writeback,
+        control::Control,
         inode::Inode,
         ret,
         sched_mm::NofsScope, //
@@ -49,7 +50,7 @@ pub(super) struct Pass<'a, U: WritebackOperations> {
     folio: *mut bindings::folio,
     /// What C is told of it, and at the end what it says.
     error: c_int,
-    #[cfg(stablefs_unprotected)]
+    #[cfg(stablefs_controls)]
     pub(super) unprotected: super::unprotected::Unprotected,
     _inode: PhantomData<(&'a Inode<U::FileSystem>, U)>,
 }
@@ -77,7 +78,7 @@ pub(crate) fn writepages<U: WritebackOperations>(
         },
         folio: core::ptr::null_mut(),
         error: 0,
-        #[cfg(stablefs_unprotected)]
+        #[cfg(stablefs_controls)]
         unprotected: Default::default(),
         _inode: PhantomData,
     };
@@ -93,19 +94,17 @@ pub(crate) fn writepages<U: WritebackOperations>(
 }
 
 impl<U: WritebackOperations> Pass<'_, U> {
-    #[cfg(not(stablefs_unprotected))]
     fn next_folio(&mut self) -> *mut bindings::folio {
+        #[cfg(stablefs_controls)]
+        if super::unprotected::is_wanted() {
+            // SAFETY: The inode and the control are valid by the type invariants.
+            return unsafe { self.unprotected.next_folio(&self.wpc) };
+        }
         let inode = self.wpc.inode;
         // SAFETY: Valid by the type invariants; constant.
         let mapping = unsafe { (*inode).i_mapping };
         // SAFETY: As above; the folio is what the last call returned, and no longer locked.
         unsafe { bindings::writeback_iter(mapping, self.wpc.wbc, self.folio, &mut self.error) }
-    }
-
-    #[cfg(stablefs_unprotected)]
-    fn next_folio(&mut self) -> *mut bindings::folio {
-        // SAFETY: The inode and the control are valid by the type invariants.
-        unsafe { self.unprotected.next_folio(&self.wpc) }
     }
 }
 
@@ -124,10 +123,10 @@ impl<U: WritebackOperations> protocol::Pass for Pass<'_, U> {
         let folio = folio.folio().0.as_ptr();
         // SAFETY: A folio of the context's inode, locked, and clean.
         let result = to_result(unsafe { bindings::iomap_writeback_folio(&mut self.wpc, folio) });
-        #[cfg(stablefs_control = "early_checksum")]
-        // SAFETY: As above.
-        unsafe {
-            super::unprotected::submit_and_protect::<U>(&mut self.wpc, folio);
+        #[cfg(stablefs_controls)]
+        if Control::EarlyChecksum.is_on() {
+            // SAFETY: As above.
+            unsafe { super::unprotected::submit_and_protect::<U>(&mut self.wpc, folio) };
         }
         result
     }
@@ -136,7 +135,7 @@ impl<U: WritebackOperations> protocol::Pass for Pass<'_, U> {
 impl protocol::Folio for Folio {
     fn maybe_dma_pinned(&self) -> bool {
         // SAFETY: Valid by the type invariants.
-        cfg!(not(stablefs_control = "skip_keep_dirty")) && unsafe { is_pinned(self.0) }
+        !Control::SkipKeepDirty.is_on() && unsafe { is_pinned(self.0) }
     }
 
     fn mark_dirty(&mut self) {

@@ -8,7 +8,10 @@ use super::{
     WritebackOperations,
     WritebackTable, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    kernel::control::Control, //
+};
 use ::kernel::prelude::*;
 use ::kernel::time::{
     delay::fsleep,
@@ -20,6 +23,17 @@ use core::ptr::NonNull;
 const PAUSE: Delta = Delta::from_millis(2);
 /// How many such are waited for a pin, where a process may take one.
 const PAUSES: usize = 500;
+
+/// Whether the folios are taken here, as `writeback_iter()` leaves out no step.
+pub(super) fn is_wanted() -> bool {
+    [
+        Control::SkipProtect,
+        Control::EarlyChecksum,
+        Control::EarlyPinCheck,
+    ]
+    .iter()
+    .any(|control| control.is_on())
+}
 
 /// How far a pass has got.
 #[derive(Default)]
@@ -72,7 +86,7 @@ impl Unprotected {
                 unsafe { bindings::folio_wait_writeback(folio) };
                 // SAFETY: As above.
                 if unsafe { bindings::folio_test_dirty_or_writeback(folio) } {
-                    if cfg!(stablefs_control = "early_pin_check") {
+                    if Control::EarlyPinCheck.is_on() {
                         // SAFETY: As above.
                         self.was_held = unsafe { look_too_early(folio) };
                         // SAFETY: As above.
@@ -113,7 +127,6 @@ unsafe fn look_too_early(folio: *mut bindings::folio) -> bool {
     false
 }
 
-#[cfg(stablefs_control = "early_pin_check")]
 /// Whether what the pass of a context is at counts as held, by what was seen too early.
 ///
 /// # Safety
@@ -126,7 +139,6 @@ pub(super) unsafe fn was_held<U: WritebackOperations>(
     unsafe { (*wpc.cast::<Pass<'_, U>>().as_ptr()).unprotected.was_held }
 }
 
-#[cfg(stablefs_control = "early_checksum")]
 /// Has the device write what the pass has so far, and then write-protects the folio.
 ///
 /// # Safety

@@ -21,7 +21,8 @@ Usage: run_kselftest.sh [OPTIONS]
       --no-kernel-log        do not judge the kernel log; to try the runner without root
   -h, --help                 this text
 Devices: those in /run/devices, or TEST_DEV=/dev/x. They are overwritten.
-Other environment: SEED (of what is random), LONGER (times as many random operations), STABLEFS_KO (default /opt/stablefs/stablefs.ko).
+Other environment: SEED (of what is random), LONGER (times as many random operations), STABLEFS_KO (default
+/opt/stablefs/stablefs.ko), CONTROL (what that is to do wrongly, if it was built with controls).
 Exit status: 0 all passed or skipped, 1 a test failed, 2 nothing could be run, 3 no such test.
 ";
 

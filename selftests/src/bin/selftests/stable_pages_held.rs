@@ -5,7 +5,7 @@
 //! Both devices are held and let go one after the other, so no step depends on who is faster.
 //!
 //! Promise 1, stable data. Broken by controls `skip_fault_wait`, `skip_protect`, `skip_pin_check`, `early_pin_check` and
-//! `skip_keep_dirty`, each in two cases.
+//! `skip_keep_dirty`, each in two cases or, the first two, four.
 //! Filesystems that fail it: ext4, XFS and btrfs, `read_ends_after`; XFS, `read_ends_while_written`. The block layer makes
 //! the protection information of ext4 and btrfs when the disk is let go, so that case says nothing of them.
 
@@ -196,7 +196,7 @@ fn while_written(env: &Env, block: u32) -> Result<()> {
 }
 
 /// The page, to which a thread has just stored, is about to be given to the disk's driver, when the other device is to store
-/// to it. Only a module that looks for pins too early lets it begin before the disk has the page.
+/// to it. It begins before the disk has the page if pins are looked for too early, or if who pins the page does not wait.
 fn before(env: &Env, block: u32) -> Result<()> {
     let mut stage = Stage::new(env, block)?;
     let mut syncs = Calls::of("fsync");
