@@ -9,6 +9,7 @@
 //! | [`fault`] | a store to a page that is mapped for reading | `fs/fault.rs` |
 //! | [`folio`] | a locked folio whose bytes are about to change | the fault; C, for `write` and truncate |
 //! | [`direct`] | reads and writes without the page cache | `fs/dio.rs` |
+//! | [`initialise`] | blocks that become a file's | `fs/extents.rs` |
 //!
 //! Nothing here knows the kernel. What a step does is a method of a small trait, implemented by
 //! `rust/kernel`; a method is as much as C does in one call, or between two of its callbacks. Whoever
@@ -34,4 +35,5 @@
 pub mod direct;
 pub mod fault;
 pub mod folio;
+pub mod initialise;
 pub mod writeback;

@@ -8,14 +8,18 @@
 //!
 //! Code that may go round for ever is cut into phases: what is told again are the answers of this one.
 
-use crate::world::Op;
+use crate::world;
 use std::{
     cell::Cell,
     collections::HashMap,
+    hash::Hash,
     panic,
     sync::Mutex,
     thread, //
 };
+
+/// What can happen in one step, of one world.
+pub trait Op: Copy + Eq + Hash + Send + Sync + std::fmt::Debug + 'static {}
 
 /// What a step means to whoever takes it, so that it can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,13 +65,45 @@ pub enum Step {
     BufferCopy,
     ReadAgain,
     Verify,
+    // A store to a block that is not there, by the filesystem:
+    UnmapBefore,
+    StartHandle,
+    LockMap,
+    LookUpAgain,
+    Insert,
+    UnlockMap,
+    StopHandle,
+    /// Only what is written is an answer.
+    IsWritten,
+    // By the protocol:
+    Zero,
+    CopyData,
+    ZeroRest,
+    WriteThrough,
+    GiveBack,
+    // By DAX:
+    LockEntry,
+    UnmapZeroes,
+    SyncFault,
+    /// `write()` copies from memory that it has seen to be mapped, and faults no more.
+    DisableFaults,
+    InvalidateZeroes,
+    // Truncation:
+    CleanFirst,
+    BreakLayout,
+    WaitUnpinned,
+    Free,
+    LockInvalidate,
+    // The journal:
+    CommitFlushes,
+    CommitEnds,
     /// One that is never left out.
     Other,
 }
 
 /// What is wrong with the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
+pub enum Broken<O = world::Op> {
     Nothing,
     /// A step is not taken; its answer is made up.
     Without(Step, u8),
@@ -75,7 +111,7 @@ pub enum Broken {
     /// first time in a phase, and when its turn comes its answer is remembered.
     Early {
         step: Step,
-        op: Op,
+        op: O,
         before: Step,
     },
     /// Two steps of those that C takes in a row, the second of which comes first.
@@ -83,21 +119,21 @@ pub enum Broken {
 }
 
 /// What code talks to.
-pub struct Cpu<'a> {
+pub struct Cpu<'a, O = world::Op> {
     told: &'a [u8],
     next: Cell<usize>,
-    wanted: Cell<Option<Op>>,
+    wanted: Cell<Option<O>>,
     /// The answer to a step that was taken early, as long as it is not used; and whether it ever was.
     early: Cell<(Option<u8>, bool)>,
-    broken: Broken,
+    broken: Broken<O>,
 }
 
 /// Where code is left.
 struct Left;
 
-impl Cpu<'_> {
+impl<O: Op> Cpu<'_, O> {
     /// Takes a step.
-    pub fn step(&self, step: Step, op: Op) -> u8 {
+    pub fn step(&self, step: Step, op: O) -> u8 {
         if thread::panicking() {
             // Something is dropped as the code is left.
             return 0;
@@ -120,8 +156,13 @@ impl Cpu<'_> {
     }
 
     /// Takes a step that is never left out.
-    pub fn other(&self, op: Op) -> u8 {
+    pub fn other(&self, op: O) -> u8 {
         self.step(Step::Other, op)
+    }
+
+    /// Whether that step is left out.
+    pub fn is_without(&self, step: Step) -> bool {
+        matches!(self.broken, Broken::Without(without, _) if without == step)
     }
 
     /// Puts steps into the order in which they are taken.
@@ -135,7 +176,7 @@ impl Cpu<'_> {
         steps
     }
 
-    fn take(&self, op: Op) -> u8 {
+    fn take(&self, op: O) -> u8 {
         let next = self.next.get();
         match self.told.get(next) {
             Some(answer) => {
@@ -154,9 +195,9 @@ impl Cpu<'_> {
 pub const END: u8 = u8::MAX;
 
 /// Somebody who takes steps.
-pub trait Process: Send + Sync {
+pub trait Process<O = world::Op>: Send + Sync {
     /// Does a phase, and returns the next.
-    fn run(&self, cpu: &Cpu<'_>, phase: u8) -> u8;
+    fn run(&self, cpu: &Cpu<'_, O>, phase: u8) -> u8;
 
     /// Whether it has no end.
     fn is_daemon(&self) -> bool {
@@ -166,33 +207,38 @@ pub trait Process: Send + Sync {
     fn name(&self) -> String;
 }
 
+/// Somebody, whoever it is.
+pub type AnyProcess<O = world::Op> = Box<dyn Process<O>>;
+
 /// A process, as far as it is known.
-pub struct Automaton {
-    pub process: Box<dyn Process>,
-    broken: Broken,
-    nodes: Mutex<Nodes>,
+pub struct Automaton<O> {
+    pub process: AnyProcess<O>,
+    broken: Broken<O>,
+    nodes: Mutex<Nodes<O>>,
 }
 
-#[derive(Default)]
-struct Nodes {
-    list: Vec<Node>,
+struct Nodes<O> {
+    list: Vec<Node<O>>,
     phases: HashMap<u8, u16>,
 }
 
-struct Node {
+struct Node<O> {
     phase: u8,
     told: Vec<u8>,
     /// What it does next; nothing at the end.
-    op: Option<Op>,
+    op: Option<O>,
     next: HashMap<u8, u16>,
 }
 
-impl Automaton {
-    pub fn new(process: Box<dyn Process>, broken: Broken) -> Self {
+impl<O: Op> Automaton<O> {
+    pub fn new(process: AnyProcess<O>, broken: Broken<O>) -> Self {
         Self {
             process,
             broken,
-            nodes: Mutex::default(),
+            nodes: Mutex::new(Nodes {
+                list: Vec::new(),
+                phases: HashMap::new(),
+            }),
         }
     }
 
@@ -202,7 +248,7 @@ impl Automaton {
     }
 
     /// What it does next.
-    pub fn op(&self, node: u16) -> Option<Op> {
+    pub fn op(&self, node: u16) -> Option<O> {
         self.nodes.lock().unwrap().list[usize::from(node)].op
     }
 
@@ -221,7 +267,7 @@ impl Automaton {
         next
     }
 
-    fn phase(&self, nodes: &mut Nodes, phase: u8) -> u16 {
+    fn phase(&self, nodes: &mut Nodes<O>, phase: u8) -> u16 {
         match nodes.phases.get(&phase) {
             Some(node) => *node,
             None => {
@@ -232,7 +278,7 @@ impl Automaton {
         }
     }
 
-    fn find(&self, nodes: &mut Nodes, phase: u8, told: Vec<u8>) -> u16 {
+    fn find(&self, nodes: &mut Nodes<O>, phase: u8, told: Vec<u8>) -> u16 {
         if phase == END {
             return Self::add(nodes, phase, told, None);
         }
@@ -253,7 +299,7 @@ impl Automaton {
         }
     }
 
-    fn add(nodes: &mut Nodes, phase: u8, told: Vec<u8>, op: Option<Op>) -> u16 {
+    fn add(nodes: &mut Nodes<O>, phase: u8, told: Vec<u8>, op: Option<O>) -> u16 {
         let next = HashMap::new();
         nodes.list.push(Node {
             phase,

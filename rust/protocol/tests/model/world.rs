@@ -6,6 +6,14 @@
 //! The folio has two blocks, the smallest with a beginning and a rest. A block has one value at a time;
 //! a checksum is the value itself. What is at work on it is in `process` and in `actors`.
 
+use crate::{
+    checker::{
+        self,
+        World as _, //
+    },
+    process, //
+};
+
 /// Blocks of the folio.
 pub const BLOCKS: usize = 2;
 /// Address spaces in which it is mapped.
@@ -273,6 +281,8 @@ pub enum Op {
     Judge,
 }
 
+impl process::Op for Op {}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub bytes: [u8; BLOCKS],
@@ -310,6 +320,42 @@ pub struct World {
     pub violation: Option<Violation>,
 }
 
+impl checker::World for World {
+    type Op = Op;
+    type Violation = Violation;
+
+    const OTHERS_DONE: Op = Op::OthersDone;
+    const STUCK: Violation = Violation::Stuck;
+
+    fn ways(&self, op: Op) -> u8 {
+        match op {
+            Op::BioWrite { .. } if self.failures > 0 => 2,
+            _ => 1,
+        }
+    }
+
+    fn step(&mut self, op: Op, way: u8, others_done: bool) -> Option<u8> {
+        if let Some(answer) = self.step_of_memory(op) {
+            return answer;
+        }
+        if let Some(answer) = self.step_of_folio(op) {
+            return answer;
+        }
+        if let Some(answer) = self.step_of_volume(op) {
+            return answer;
+        }
+        self.step_of_device(op, way, others_done)
+    }
+
+    fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
+    fn fail(&mut self, violation: Violation) {
+        self.violation.get_or_insert(violation);
+    }
+}
+
 impl World {
     /// A folio that is mapped for reading everywhere, of blocks that are data, all 0.
     pub const CLEAN: Self = Self {
@@ -342,28 +388,6 @@ impl World {
         allocates_late: false,
         violation: None,
     };
-
-    /// In how many ways a step can end.
-    pub fn ways(&self, op: Op) -> u8 {
-        match op {
-            Op::BioWrite { .. } if self.failures > 0 => 2,
-            _ => 1,
-        }
-    }
-
-    /// Takes a step, in one of the ways that it can end; `None` if it has to wait.
-    pub fn step(&mut self, op: Op, way: u8, others_done: bool) -> Option<u8> {
-        if let Some(answer) = self.step_of_memory(op) {
-            return answer;
-        }
-        if let Some(answer) = self.step_of_folio(op) {
-            return answer;
-        }
-        if let Some(answer) = self.step_of_volume(op) {
-            return answer;
-        }
-        self.step_of_device(op, way, others_done)
-    }
 
     fn step_of_memory(&mut self, op: Op) -> Option<Option<u8>> {
         let answer = match op {
@@ -760,9 +784,5 @@ impl World {
         if self.dirty {
             self.fail(Violation::DirtyLeft);
         }
-    }
-
-    fn fail(&mut self, violation: Violation) {
-        self.violation.get_or_insert(violation);
     }
 }

@@ -2,6 +2,7 @@
 
 // What the examples in `orders.md` are about: the least that the traits ask for.
 
+use core::num::NonZeroUsize;
 use protocol::{
     direct,
     fault::{
@@ -14,6 +15,13 @@ use protocol::{
     folio::{
         self,
         Unchecked, //
+    },
+    initialise::{
+        self,
+        Filled,
+        Fresh,
+        Initialised,
+        Written, //
     },
     writeback::{
         self,
@@ -175,3 +183,72 @@ impl direct::Checks for Disk {
         true
     }
 }
+
+/// Blocks that no file has.
+struct Blocks;
+/// What a file has.
+struct Extent;
+
+impl initialise::Blocks for Blocks {
+    type Extent = Extent;
+    type Error = ();
+
+    fn insert(&mut self) -> Result<Extent, ()> {
+        Ok(Extent)
+    }
+
+    fn give_back(&mut self) {}
+}
+
+impl initialise::New for Blocks {
+    fn insert_unwritten(&mut self) -> Result<Extent, ()> {
+        Ok(Extent)
+    }
+}
+
+impl initialise::Zero for Blocks {
+    fn zero(&mut self) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+impl initialise::Fill<&str> for Blocks {
+    fn copy(&mut self, data: &str) -> Result<usize, ()> {
+        Ok(data.len())
+    }
+
+    fn shorten(&mut self, _: NonZeroUsize) {}
+
+    fn zero_rest(&mut self, _: NonZeroUsize) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+impl initialise::Metadata for Blocks {
+    fn create(&mut self, _: &[u8]) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+impl initialise::Extent for Extent {
+    fn is_written(&self) -> bool {
+        true
+    }
+}
+
+/// An unwritten part of a file.
+struct Unwritten;
+
+impl initialise::Blocks for Unwritten {
+    type Extent = Extent;
+    type Error = ();
+
+    fn insert(&mut self) -> Result<Extent, ()> {
+        Ok(Extent)
+    }
+
+    fn give_back(&mut self) {}
+}
+
+/// Answers a store to memory.
+fn answer(_: Written<Extent>) {}
