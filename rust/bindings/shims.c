@@ -587,6 +587,21 @@ loff_t stablefs_shim_iomap_last_written_block(struct inode *inode, loff_t pos,
 	return iomap_last_written_block(inode, pos, written);
 }
 
+size_t stablefs_shim_iov_iter_count(const struct iov_iter *i)
+{
+	return iov_iter_count(i);
+}
+
+void stablefs_shim_iov_iter_reexpand(struct iov_iter *i, size_t count)
+{
+	iov_iter_reexpand(i, count);
+}
+
+void stablefs_shim_iov_iter_truncate(struct iov_iter *i, u64 count)
+{
+	iov_iter_truncate(i, count);
+}
+
 bool stablefs_shim_is_dirsync(const struct inode *inode)
 {
 	return IS_DIRSYNC(inode);
@@ -702,6 +717,16 @@ size_t stablefs_shim_offset_in_folio(const struct folio *folio, loff_t pos)
 struct folio *stablefs_shim_page_folio(struct page *page)
 {
 	return page_folio(page);
+}
+
+void stablefs_shim_pagefault_disable(void)
+{
+	pagefault_disable();
+}
+
+void stablefs_shim_pagefault_enable(void)
+{
+	pagefault_enable();
 }
 
 unsigned int stablefs_shim_posix_acl_count(const struct posix_acl *acl)

@@ -150,6 +150,54 @@ pub fn claim<L: Ledger>(claims: &mut L, wanted: Claim, spare: &mut Option<L::Nod
     replace(claims, joined, spare)
 }
 
+/// Releases what is claimed for the file with inode `ino` of `pblks`, up to one claim; what such a claim has around them
+/// stays claimed. Returns whether there was one: then there may be more. If a claim has something on both sides, a node is
+/// taken from `spare`; without one, the blocks behind are released, too.
+pub fn disclaim<L: Ledger>(
+    claims: &mut L,
+    ino: Ino,
+    pblks: PblkRange,
+    spare: &mut Option<L::Node>,
+) -> bool {
+    let is_met = |claim: &Claim| claim.ino == ino && claim.pblks.overlaps(pblks);
+    let mut met = claims.at_or_before(pblks.start).filter(is_met);
+    let mut start = pblks.start;
+    while met.is_none() {
+        let Some(next) = claims
+            .at_or_behind(start)
+            .filter(|claim| claim.pblks.start < pblks.end)
+        else {
+            return false;
+        };
+        start = next.pblks.end;
+        met = Some(next).filter(is_met);
+    }
+    let Some(claim) = met else {
+        return false;
+    };
+    let mut node = claims.remove(claim);
+    let before = PblkRange {
+        start: claim.pblks.start,
+        end: claim.pblks.end.min(pblks.start),
+    };
+    let behind = PblkRange {
+        start: claim.pblks.start.max(pblks.end),
+        end: claim.pblks.end,
+    };
+    for part in [before, behind] {
+        if part.start < part.end {
+            if let Some(node) = node.take().or_else(|| spare.take()) {
+                let part = Claim {
+                    pblks: part,
+                    ..claim
+                };
+                claims.insert(part, node);
+            }
+        }
+    }
+    true
+}
+
 /// Puts a claim in the place of all those that are in it.
 fn replace<L: Ledger>(claims: &mut L, joined: Claim, spare: &mut Option<L::Node>) -> Outcome {
     let mut node = None;

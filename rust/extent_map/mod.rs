@@ -54,6 +54,7 @@ pub use chunk::{
 };
 pub use claim::{
     claim,
+    disclaim,
     Claim,
     Ledger,
     Outcome,

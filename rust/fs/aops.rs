@@ -88,6 +88,10 @@ impl address_space::Operations for Operations {
             volume.note_not_written();
             return Ok(());
         };
+        if inode.is_dax() {
+            let device = volume.dax().device().ok_or(EIO)?;
+            return kernel::dax::writeback_mapping_range(&writeback, device);
+        }
         let written = writepages::<iomap::Operations>(writeback);
         promise::clean(inode);
         written

@@ -197,6 +197,10 @@ pub(super) fn fileattr_set(inode: Locked<'_, Stablefs>, wanted: Wanted) -> Resul
     inode.inode_inc_iversion();
     inode::update(&transaction, &inode, |fields| fields.flags = after)?;
     inode.inode_set_flags(inode::vfs_flags(after, inode.is_dax()));
+    if changed.contains(Flags::DAX) && disk.file_type() == Type::Regular {
+        // In force once the inode comes into memory again.
+        inode.d_mark_dontcache();
+    }
     transaction.stop()
 }
 

@@ -13,6 +13,11 @@ use crate::{
 };
 use ::kernel::prelude::*;
 
+/// A number of bytes in memory, as one of a file.
+pub(super) fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
 /// How many bytes a block of the volume has.
 pub(super) fn len(inode: &Inode) -> u64 {
     inode.sb().volume().block_size().bytes().get().into()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What it took to keep the promise of stable pages, of one mount, as it is read in debugfs.
+//! What it took to keep the promises, of one mount, as it is read in debugfs.
 
 use crate::kernel::{
     debugfs::{
@@ -32,6 +32,10 @@ pub(super) struct Counters {
     audited: Atomic<u64>,
     audit_mismatches: Atomic<u64>,
     not_audited: Atomic<u64>,
+    dax_faults_4k: Atomic<u64>,
+    dax_faults_2m: Atomic<u64>,
+    dax_blocks_zeroed: Atomic<u64>,
+    dax_bytes_placed: Atomic<u64>,
 }
 
 impl Numbers for Counters {
@@ -76,6 +80,22 @@ impl Numbers for Counters {
             name: c"blocks_not_audited",
             number: |counters| &counters.not_audited,
         },
+        File {
+            name: c"dax_faults_4k",
+            number: |counters| &counters.dax_faults_4k,
+        },
+        File {
+            name: c"dax_faults_2m",
+            number: |counters| &counters.dax_faults_2m,
+        },
+        File {
+            name: c"dax_blocks_zeroed",
+            number: |counters| &counters.dax_blocks_zeroed,
+        },
+        File {
+            name: c"dax_bytes_placed",
+            number: |counters| &counters.dax_bytes_placed,
+        },
     ];
 }
 
@@ -97,6 +117,10 @@ impl Counters {
             audited: Atomic::new(0),
             audit_mismatches: Atomic::new(0),
             not_audited: Atomic::new(0),
+            dax_faults_4k: Atomic::new(0),
+            dax_faults_2m: Atomic::new(0),
+            dax_blocks_zeroed: Atomic::new(0),
+            dax_bytes_placed: Atomic::new(0),
         })
     }
 
@@ -151,6 +175,28 @@ impl Counters {
     /// So many were to be looked at, and were not, for want of memory.
     pub(super) fn not_audited(&self, blocks: u64) {
         add(&self.not_audited, blocks);
+    }
+
+    /// A page of memory was mapped, of 2 MiB or of the smallest size.
+    pub(super) fn dax_fault(&self, is_huge: bool) {
+        add(
+            if is_huge {
+                &self.dax_faults_2m
+            } else {
+                &self.dax_faults_4k
+            },
+            1,
+        );
+    }
+
+    /// So many blocks were zeroed before they were a file's.
+    pub(super) fn dax_zeroed(&self, blocks: u64) {
+        add(&self.dax_blocks_zeroed, blocks);
+    }
+
+    /// So many bytes were written to blocks before these were a file's.
+    pub(super) fn dax_placed(&self, bytes: u64) {
+        add(&self.dax_bytes_placed, bytes);
     }
 }
 

@@ -8,11 +8,15 @@
 //! puts zeroes there.)
 
 mod claims;
+mod store;
+
+pub(super) use self::store::write;
 
 use self::claims::Claims;
 use super::{
     iomap,
     read_error,
+    writing,
     Inode,
     Stablefs,
     SuperBlock, //
@@ -29,8 +33,10 @@ use crate::{
         errno,
         fserror,
         kiocb,
+        locks::InvalidateExclusive,
         log,
         super_block::OnDevice,
+        truncate::ByteRange,
         vm, //
     },
     ondisk::{
@@ -39,6 +45,7 @@ use crate::{
             Type, //
         },
         BlockSize,
+        PblkRange, //
     },
 };
 use ::kernel::{
@@ -50,6 +57,9 @@ use ::kernel::{
     },
 };
 use core::fmt;
+
+/// Bytes of a huge page.
+const HUGE_PAGE: u64 = 2 << 20;
 
 /// For which files DAX is wanted (`dax=`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,9 +92,6 @@ enum Obstacle {
     Device(Unsupported),
 }
 
-/// Files are accessed with DAX, which cannot be written.
-pub(super) struct InUse;
-
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -109,8 +116,6 @@ pub(super) struct Dax {
     memory: Result<Memory, Obstacle>,
     /// Whether the log says of the obstacle.
     told: Atomic<bool>,
-    /// Whether a file was given DAX.
-    in_use: Atomic<bool>,
 }
 
 impl Dax {
@@ -136,7 +141,6 @@ impl Dax {
             mode,
             memory,
             told: Atomic::new(false),
-            in_use: Atomic::new(false),
         };
         if mode == DaxMode::Always {
             dax.tell(sb);
@@ -150,8 +154,7 @@ impl Dax {
     }
 
     /// Whether an inode of the volume `sb`, of that type and with those flags, is to be accessed with
-    /// DAX, which a volume that is written does not have. The first time that this fails for that, or
-    /// for want of a device, the log says why.
+    /// DAX. The first time that this fails for want of a device, the log says why.
     pub(super) fn is_for(&self, sb: &SuperBlock, file_type: Type, flags: Flags) -> bool {
         let otherwise = [
             Flags::ENCRYPT,
@@ -166,23 +169,7 @@ impl Dax {
             return false;
         }
         self.tell(sb);
-        let is_used = self.memory.is_ok() && sb.sb_rdonly() && !sb.volume().is_open();
-        if is_used {
-            self.in_use.store(true, Relaxed);
-        }
-        is_used
-    }
-
-    /// Whether the volume can be written from now on, which it was not so far.
-    ///
-    /// # Errors
-    ///
-    /// [`InUse`].
-    pub(super) fn check_not_in_use(&self) -> Result<(), InUse> {
-        if self.in_use.load(Relaxed) {
-            return Err(InUse);
-        }
-        Ok(())
+        self.memory.is_ok()
     }
 
     fn claims(&self) -> Option<&Claims> {
@@ -190,10 +177,8 @@ impl Dax {
     }
 
     fn tell(&self, sb: &OnDevice) {
-        let obstacle: &dyn fmt::Display = match &self.memory {
-            Err(obstacle) => obstacle,
-            Ok(_) if !sb.sb_rdonly() => &"the volume is mounted to be written",
-            Ok(_) => return,
+        let Err(obstacle) = &self.memory else {
+            return;
         };
         if !self.told.xchg(true, Relaxed) {
             log::warn(sb, format_args!("DAX is not used: {obstacle}"));
@@ -228,7 +213,7 @@ pub(super) fn claim(inode: &Inode, around: Claim, mapped: Claim) -> Result {
 /// whoever uses one of the pages, and by `vmsplice()` a page gets into a pipe, for as long as the
 /// owner of the pipe likes: neither memory reclaim nor a task that exits, and may be that owner, can
 /// wait for that. Here nobody waits, and such a file is kept until it is closed once more, or
-/// unmounted.
+/// unmounted; but one that has no name any more, or is to be forgotten, is waited for.
 ///
 /// # Context
 ///
@@ -240,9 +225,60 @@ pub(super) fn release(inode: &Inode) {
     if inode.mapping_empty() && !inode.has_claims() {
         return;
     }
+    // What is forgotten is not written any more. What comes of it, those are told who ask for it.
+    let _ = inode.filemap_write_and_wait_range(ByteRange::ALL);
     let lock = inode.filemap_invalidate_lock();
+    if inode.mapping_is_dirty() {
+        // Somebody has been there again.
+        return;
+    }
     if kernel::dax::break_layout(&lock).is_ok() {
         forget_claims(inode);
+    }
+}
+
+/// Lets others have blocks of an inode that are freed: their pages are gone.
+pub(super) fn forget(inode: &Inode, blocks: PblkRange) {
+    if let Some(claims) = inode
+        .sb()
+        .volume()
+        .dax()
+        .claims()
+        .filter(|_| inode.has_claims())
+    {
+        claims.release_blocks(inode.ino(), blocks);
+    }
+}
+
+/// Waits until nobody uses the memory that a file is in from `pos` to `end`, nor the rest of its first and last huge page, and
+/// has the mappings of it forget it. C forgets a huge page as a whole, also where it has only a part of it unmapped.
+///
+/// # Errors
+///
+/// What the system call shall return.
+///
+/// # Context
+///
+/// Sleeps, for as long as others like. The lock is given up meanwhile.
+pub(super) fn break_layout<'a>(
+    pages: InvalidateExclusive<'a, Stablefs>,
+    pos: u64,
+    end: u64,
+) -> Result<InvalidateExclusive<'a, Stablefs>> {
+    let inode = pages.inode();
+    if !inode.is_dax() {
+        return Ok(pages);
+    }
+    let start = pos.saturating_sub(pos.checked_rem(HUGE_PAGE).ok_or(EINVAL)?);
+    // Behind the end of the file there are no pages.
+    let end = end.min(inode.i_size_read());
+    let end = end.checked_next_multiple_of(HUGE_PAGE).ok_or(EFBIG)?;
+    match end
+        .checked_sub(start)
+        .and_then(|len| ByteRange::new(start, len))
+    {
+        Some(range) => kernel::dax::break_layout_and_wait(pages, range),
+        None => Ok(pages),
     }
 }
 
@@ -297,11 +333,26 @@ impl vm::Operations for VmOperations {
 
     fn huge_fault(fault: vm::Fault<'_, Stablefs>, order: vm::Order) -> vm::FaultResult {
         let (inode, pos) = (fault.inode(), fault.pos());
-        let fault = fault.filemap_invalidate_lock_shared();
+        let fault = if fault.is_store() {
+            let fault = fault.sb_start_pagefault();
+            let prepared = writing::check_data(inode)
+                .and_then(|()| store::before_fault(inode, pos))
+                .and_then(|()| fault.file_update_time());
+            if let Err(error) = prepared {
+                return vm::FaultResult::vmf_fs_error(error);
+            }
+            fault.filemap_invalidate_lock_shared()
+        } else {
+            fault.filemap_invalidate_lock_shared()
+        };
         let faulted = kernel::dax::iomap_fault::<iomap::Operations>(&fault, order);
         drop(fault);
+        if !faulted.result.has_none() {
+            let counters = inode.sb().volume().counters();
+            counters.dax_fault(order.is_huge());
+        }
         // Behind the end of the file there is nothing to lose.
-        if faulted.result.is_sigbus() && pos < inode.i_size_read() {
+        if faulted.result.is_sigbus() && !faulted.is_not_synced && pos < inode.i_size_read() {
             // Without an error of ours it is the memory that cannot be accessed.
             let error = faulted.iomap.err().unwrap_or(EIO);
             if errno::is_read_error(error) {

@@ -9,12 +9,15 @@
 //! the credits of [`Steps`] for it. `loading` of the file's map is held from before the tree is read until the map
 //! tells what the tree does.
 
+pub(super) mod place;
+
 use super::{
     balloc::{
         self,
         Want, //
     },
     blocks,
+    dax,
     inode,
     map::{
         self,
@@ -280,6 +283,7 @@ pub(super) fn remove(
         return Ok(false);
     };
     nodes.count.freed(extent.len());
+    dax::forget(inode, extent.pblks());
     free(transaction, inode, extent.pblks())
         .and_then(|()| nodes.finish())
         .inspect_err(|error| transaction.abort(*error))?;

@@ -10,12 +10,10 @@
 use super::{
     balloc,
     blocks,
+    dax,
     fsync,
     inode,
-    iomap::{
-        self,
-        Operations, //
-    },
+    iomap,
     map::{
         self,
         Mapping, //
@@ -27,6 +25,7 @@ use super::{
         LastBlock, //
     },
     transaction::Transaction,
+    zeroes::zero_range,
     File,
     Inode,
     Stablefs, //
@@ -40,7 +39,6 @@ use crate::{
             Fallocate,
             FallocateMode, //
         },
-        iomap::write::zero_range,
         locks::{
             InodeExclusive,
             InvalidateExclusive, //
@@ -87,7 +85,13 @@ fn change(file: &File, wanted: &Fallocate) -> Result {
     if enlarges {
         lock.inode_newsize_ok(end)?;
     }
-    let pages = lock.inode_dio_wait().filemap_invalidate_lock();
+    let mut pages = lock.inode_dio_wait().filemap_invalidate_lock();
+    if matches!(
+        wanted.mode,
+        FallocateMode::PunchHole | FallocateMode::ZeroRange
+    ) {
+        pages = dax::break_layout(pages, pos, end)?;
+    }
     file.file_modified(&lock)?;
     let zeroed = enlarges && size::zero_behind_end(&pages, end)?;
     match wanted.mode {
@@ -187,7 +191,7 @@ fn zero_edges(pages: &InvalidateExclusive<'_, Stablefs>, pos: u64, end: u64) -> 
             .checked_sub(from)
             .and_then(|len| ByteRange::new(from, len))
         {
-            zero_range::<Operations>(pages, edge)?;
+            zero_range(pages, edge)?;
         }
     }
     Ok(())

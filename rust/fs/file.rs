@@ -97,6 +97,9 @@ impl file::Operations for Operations {
     }
 
     fn write_iter(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
+        if write.inode().is_dax() {
+            return dax::write(write);
+        }
         if write.is_direct() {
             return dio::write(write);
         }

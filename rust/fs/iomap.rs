@@ -22,6 +22,7 @@ use super::{
         Reserved,
         State, //
     },
+    memory::with_memory,
     metadata,
     promise,
     transaction::Transaction,
@@ -217,6 +218,22 @@ fn found<'a>(
         is_dirty: is_dirty(inode),
         validity_cookie: seen.cookie,
     })
+}
+
+/// Data that one may store to who accesses the memory that they are in.
+pub(super) fn stored<'a>(
+    inode: &'a Inode,
+    lblks: LblkRange,
+    seen: &map::Seen,
+    flags: Flags,
+    is_new: bool,
+) -> Result<WriteMapping<'a>> {
+    if let (map::Mapping::Extent(extent), true) = (&seen.mapping, flags.contains(Flags::FAULT)) {
+        let len = blocks::bytes(inode, lblks.len());
+        // Who has zeroes mapped there would have them for ever, if it failed for want of memory.
+        with_memory(|| claim(inode, extent, lblks.start, len))?;
+    }
+    found(inode, lblks.start, seen, flags, is_new)
 }
 
 /// Whether what the disk says of the size of the file, and of where its data are, is not yet on it.

@@ -30,7 +30,14 @@
 //!   the file's as long as its lock is held, which is all that one read of it needs.
 //! * fault on the page cache: `mmap_lock`, which mm gives up before it waits → `invalidate_lock` →
 //!   folio lock → map.
-//! * fault with DAX: `mmap_lock` → `invalidate_lock` → DAX entry lock → map, and that done, `claimed`.
+//! * fault with DAX: `mmap_lock` → `invalidate_lock` → DAX entry lock → map, and that done, `claimed`. For a store: `mmap_lock`
+//!   → the volume is not frozen → a handle, for the times; and that given up, as above, with a handle → `loading` … if there
+//!   are no data; with `MAP_SYNC` then `invalidate_lock` → a commit.
+//! * DAX write: `i_rwsem`, exclusively → a handle → `loading` …, in which the writer's memory is copied without faults; and
+//!   these given up, DAX entry locks, of zeroes that were mapped. The writer's memory is brought in before, with `i_rwsem`
+//!   alone, and copied with that alone to where there are data already.
+//! * truncate, punch, zero range with DAX: `i_rwsem`, exclusively → `invalidate_lock`, exclusively → DAX entry locks. Who
+//!   uses a page is waited for with `i_rwsem` alone.
 //! * last close of a file that was mapped with DAX: `invalidate_lock`, exclusively → DAX entry locks,
 //!   and those given up, `claimed`.
 //! * direct read: `i_rwsem` → (`mmap_lock` of the reader, for the pages it reads to; or
@@ -96,8 +103,11 @@
 //! * A claim is released when the pages of its inode are gone, with `invalidate_lock` held or by who
 //!   evicts the inode, and made with the entry of the page locked: so whoever is told that blocks are
 //!   free to be mapped finds no other page of theirs.
-//! * Nobody waits with a lock held for who uses a page without having it mapped: the last close leaves
-//!   such a page as it is, and memory reclaim never gets to it. Only an unmount waits.
+//! * The last close leaves a page as it is that somebody uses without having it mapped, and memory reclaim never gets to
+//!   it: both hold locks, or may be his. Who cuts a file waits for him with `i_rwsem` alone; and the last user of a deleted
+//!   file does, and an unmount.
+//! * A fault on DAX waits for a handle, or for `loading`, with the entry of the page locked. So nobody waits for an entry
+//!   who has one of these; nor does who makes room for the fault write back the file.
 //! * Room that is promised for nodes comes back when data are written, and the worker that records them takes none but a
 //!   handle and what comes after it. So who waits for all of them may hold what is outside of a folio lock; but
 //!   not who evicts an inode, as whoever waits for all files does that, too.

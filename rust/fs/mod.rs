@@ -44,6 +44,7 @@
 //! | [`fsync`] | and there |
 //! | [`size`] | files become longer or shorter |
 //! | [`fallocate`] | room, zeroes, holes |
+//! | [`zeroes`] | zeroes in a block with other data |
 //! | [`aops`] | their pages |
 //! | [`dio`] | the same without a page cache |
 //! | [`dax`] | and in the memory that they are in: which files, and how |
@@ -109,6 +110,7 @@ mod volume;
 mod writeback;
 mod writing;
 mod xattr;
+mod zeroes;
 mod zones;
 
 use crate::{

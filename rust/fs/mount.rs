@@ -6,7 +6,6 @@
 //! kernel's log, and to whoever called `mount`.
 
 use super::{
-    dax::InUse,
     groups::Groups,
     inode::{
         iget,
@@ -244,10 +243,6 @@ fn remount(fc: &Reconfigure<'_, Stablefs>) -> Result<(), Refusal> {
             return Err(Refusal::WriteProtected(unknown));
         }
         writing::check(sb.volume())?;
-        sb.volume()
-            .dax()
-            .check_not_in_use()
-            .map_err(|InUse| Refusal::DaxInUse)?;
     }
     let options = sb.volume().options();
     options

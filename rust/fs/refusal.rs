@@ -44,8 +44,6 @@ pub(super) enum Refusal {
     Unrecovered,
     /// To be only read from now on, and something could not be written before.
     Unwritten(Error),
-    /// To be written from now on, and files of it are accessed with DAX.
-    DaxInUse,
     /// Mounted, and to have an option that has to be there from the beginning.
     FixedOption(&'static str),
     /// Its journal has to be replayed first, and the device cannot be written.
@@ -95,7 +93,7 @@ impl Refusal {
             Self::Replay(error) => *error,
             Self::WriteProtected(_) | Self::Lacks(_) | Self::Scattered => errno::eopnotsupp(),
             Self::Aborted | Self::Unrecovered | Self::NeedsRecovery => EROFS,
-            Self::BlockSize { .. } | Self::FixedOption(_) | Self::DaxInUse => EINVAL,
+            Self::BlockSize { .. } | Self::FixedOption(_) => EINVAL,
         }
     }
 
@@ -141,9 +139,6 @@ impl fmt::Display for Refusal {
                 f,
                 "what is to be written before cannot be: error {}",
                 error.to_errno()
-            ),
-            Self::DaxInUse => f.write_str(
-                "files are accessed with DAX, which does not write yet: unmount, and mount again",
             ),
             Self::NeedsRecovery => f.write_str(
                 "the journal has to be replayed, and the device is read-only; noload mounts without",

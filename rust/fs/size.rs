@@ -14,13 +14,13 @@
 
 use super::{
     blocks,
+    dax,
     delalloc,
     extents::{
         self,
         Steps, //
     },
     inode,
-    iomap::Operations,
     map::{
         self,
         Mapping, //
@@ -33,6 +33,10 @@ use super::{
         Transaction, //
     },
     writing,
+    zeroes::{
+        truncate_page,
+        zero_range, //
+    },
     Inode,
     Stablefs, //
 };
@@ -40,10 +44,6 @@ use crate::{
     kernel::{
         errno,
         inode::Prepared,
-        iomap::write::{
-            truncate_page,
-            zero_range, //
-        },
         locks::{
             InodeExclusive,
             InvalidateExclusive, //
@@ -79,11 +79,14 @@ pub(super) fn setattr(attr: &Prepared<'_, Stablefs>, size: u64) -> Result {
         return Err(errno::eopnotsupp());
     }
     let old = inode.i_size_read();
-    let pages = lock.inode_dio_wait().filemap_invalidate_lock();
+    let mut pages = lock.inode_dio_wait().filemap_invalidate_lock();
+    if size <= old {
+        pages = dax::break_layout(pages, size, u64::MAX)?;
+    }
     let zeroed = if size > old {
         zero_behind_end(&pages, size)?
     } else {
-        size < old && truncate_page::<Operations>(&pages, size)?
+        size < old && truncate_page(&pages, size)?
     };
     if size != old {
         write_before(inode, size.min(old), zeroed)?;
@@ -150,7 +153,7 @@ pub(super) fn zero_behind_end(pages: &InvalidateExclusive<'_, Stablefs>, to: u64
         .checked_sub(end)
         .and_then(|len| ByteRange::new(end, len))
     {
-        Some(tail) => zero_range::<Operations>(pages, tail)?,
+        Some(tail) => zero_range(pages, tail)?,
         None => false,
     };
     let behind = LblkRange {

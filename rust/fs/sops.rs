@@ -85,8 +85,7 @@ impl super_block::Operations for Stablefs {
 
     fn show_options(sb: &SuperBlock, seq: &SeqFile) {
         let volume = sb.volume();
-        // Nothing that is written is accessed with DAX.
-        let has_dax = volume.dax().device().is_some() && sb.sb_rdonly();
+        let has_dax = volume.dax().device().is_some();
         let is_given_up = writing::is_given_up(sb);
         volume.options().show(volume, has_dax, is_given_up, seq);
     }

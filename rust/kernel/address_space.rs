@@ -187,6 +187,12 @@ impl<U: Operations> OperationsTable<U> {
     };
 
     const DAX_TABLE: bindings::address_space_operations = bindings::address_space_operations {
+        writepages: if U::HAS_WRITEPAGES {
+            Some(Self::writepages)
+        } else {
+            None
+        },
+        dirty_folio: Some(bindings::noop_dirty_folio),
         bmap: Some(Self::bmap),
         ..pin_init::zeroed()
     };

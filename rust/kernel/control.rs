@@ -62,6 +62,8 @@ controls! {
     SkipKeepDirty = c"skip_keep_dirty",
     /// A store does not wait for the page to be written.
     SkipFaultWait = c"skip_fault_wait",
+    /// Memory is zeroed after it has become a file's.
+    LateZero = c"late_zero",
     /// A direct write is not copied, whoever may write to its memory.
     SkipDioCopy = c"skip_dio_copy",
 }

@@ -5,17 +5,29 @@
 //! C header: [include/linux/dax.h](srctree/include/linux/dax.h), manual:
 //! [Documentation/filesystems/dax.rst](srctree/Documentation/filesystems/dax.rst)
 
+mod place;
+
 use super::{
+    address_space::Writeback,
     buffer::BdevAddr,
     current,
+    inode::Inode,
     iomap,
     kiocb,
-    locks::InvalidateAlone,
+    locks::{
+        InodeExclusive,
+        InvalidateAlone,
+        InvalidateExclusive, //
+    },
     super_block::OnDevice,
+    truncate::ByteRange,
     vfs::FileSystemType,
     vm, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    protocol::initialise::Written, //
+};
 use ::kernel::{
     error::to_result,
     page::PAGE_SIZE,
@@ -23,6 +35,7 @@ use ::kernel::{
 };
 use core::{
     fmt,
+    marker::PhantomData,
     ptr::NonNull, //
 };
 
@@ -153,6 +166,209 @@ pub(crate) fn iomap_rw<U: iomap::Operations>(
     })
 }
 
+/// Operations on mappings for who accesses memory, as C's `struct iomap_ops`.
+pub(crate) trait Operations: iomap::Operations {
+    /// What there is at `pos` for `len` bytes or fewer, for one who stores there: data, always. Where there were none,
+    /// or no data, they have been made before, and are new.
+    ///
+    /// # Errors
+    ///
+    /// What the system call shall return, or the fault fail with.
+    ///
+    /// # Context
+    ///
+    /// May sleep, unless [`NOWAIT`](iomap::Flags::NOWAIT) is set. For a [fault](iomap::Flags::FAULT) the page of the file is
+    /// locked: so nobody may be waited for who writes back the file.
+    fn iomap_begin_write(
+        inode: &Inode<Self::FileSystem>,
+        pos: u64,
+        len: u64,
+        flags: iomap::Flags,
+    ) -> Result<Written<iomap::WriteMapping<'_>>>;
+}
+
+struct OperationsTable<U>(PhantomData<U>);
+
+impl<U: Operations> OperationsTable<U> {
+    const TABLE: bindings::iomap_ops = bindings::iomap_ops {
+        iomap_begin: Some(Self::iomap_begin),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by the DAX core only: `inode` is of type `U::FileSystem` and has a reference, `iomap` is the caller's
+    /// alone.
+    unsafe extern "C" fn iomap_begin(
+        inode: *mut bindings::inode,
+        pos: i64,
+        len: i64,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+        _srcmap: *mut bindings::iomap,
+    ) -> c_int {
+        let ask = |inode: &Inode<U::FileSystem>, pos, len, flags: iomap::Flags| {
+            if flags.contains(iomap::Flags::WRITE) {
+                let found = U::iomap_begin_write(inode, pos, len, flags)?;
+                return iomap::to_raw_for_write::<U>(inode, pos, &found.into_extent(), flags);
+            }
+            let mapping = U::iomap_begin(inode, pos, len, flags)?;
+            iomap::to_raw::<U>(inode, pos, &mapping, flags)
+        };
+        // SAFETY: By the contract of this function.
+        unsafe { iomap::iomap_begin(inode, pos, len, flags, iomap, ask) }
+    }
+}
+
+/// Copies `len` bytes, or fewer, to the memory that data are in.
+///
+/// # Errors
+///
+/// What the system call shall return; nothing was written then.
+///
+/// # Context
+///
+/// Sleeps.
+pub(crate) fn iomap_write<'a, U: Operations>(
+    write: &mut kiocb::ReadyWrite<'a, U::FileSystem, InodeExclusive<'a, U::FileSystem>>,
+    len: usize,
+) -> Result<usize> {
+    write.write(|iocb, from| {
+        // SAFETY: Both are valid and not shared, the table fits the inode, and it is locked. The source has the rest
+        // of its bytes again afterwards.
+        unsafe {
+            let rest = bindings::iov_iter_count(from).saturating_sub(len);
+            bindings::iov_iter_truncate(from, len as u64);
+            let written = bindings::dax_iomap_rw(iocb, from, &OperationsTable::<U>::TABLE);
+            let left = bindings::iov_iter_count(from);
+            bindings::iov_iter_reexpand(from, left.saturating_add(rest));
+            written
+        }
+    })
+}
+
+/// Writes zeroes to `range`, where there are data.
+///
+/// # Errors
+///
+/// What the system call shall return.
+///
+/// # Context
+///
+/// Sleeps.
+pub(crate) fn zero_range<U: Operations>(
+    pages: &InvalidateExclusive<'_, U::FileSystem>,
+    range: ByteRange,
+) -> Result {
+    let (pos, last) = range.into_raw();
+    // SAFETY: The table fits the inode; it and its pages are locked. OVERFLOW: neither is negative.
+    to_result(unsafe {
+        bindings::dax_zero_range(
+            pages.inode().as_ptr(),
+            pos,
+            (last - pos).saturating_add(1),
+            core::ptr::null_mut(),
+            &OperationsTable::<U>::TABLE,
+        )
+    })
+}
+
+/// Has what was stored leave the caches of the CPUs.
+///
+/// # Errors
+///
+/// What whoever waits for the file to be written is told.
+///
+/// # Context
+///
+/// Sleeps.
+pub(crate) fn writeback_mapping_range<T: FileSystemType>(
+    writeback: &Writeback<'_, T>,
+    device: &Device,
+) -> Result {
+    let mapping = writeback.inode().i_mapping();
+    // SAFETY: The pages of the inode that the control is for; the device is a valid one.
+    to_result(unsafe {
+        bindings::dax_writeback_mapping_range(mapping, device.as_ptr(), writeback.as_ptr())
+    })
+}
+
+/// Has the mappings of a file lose what they have of `range`: zeroes, where data are about to be.
+///
+/// # Context
+///
+/// Sleeps. For a fault on the range: as long as its page is locked nobody maps zeroes again.
+pub(crate) fn unmap_zeroes<T: FileSystemType>(inode: &Inode<T>, range: ByteRange) {
+    let (start, last) = range.into_raw();
+    // CAST: of a file's size, not negative.
+    let (start, n) = (
+        start as u64,
+        (last as u64).saturating_sub(start as u64).saturating_add(1),
+    );
+    let page = PAGE_SIZE as u64;
+    // SAFETY: The pages are the inode's, valid by the type invariants.
+    unsafe {
+        bindings::unmap_mapping_pages(
+            inode.i_mapping(),
+            (start / page) as c_ulong,
+            n.div_ceil(page) as c_ulong,
+            false,
+        )
+    };
+}
+
+/// Forgets zeroes that are mapped where there were no data when the lock was taken: nothing else is mapped there, or it
+/// would lose its file.
+///
+/// # Context
+///
+/// Sleeps.
+pub(crate) fn forget_zeroes<T: FileSystemType>(lock: &InvalidateAlone<'_, T>, range: ByteRange) {
+    let inode = lock.inode();
+    let (start, last) = range.into_raw();
+    // CAST: of a file's size, not negative.
+    let page = |pos: i64| (pos as u64 / PAGE_SIZE as u64) as c_ulong;
+    // SAFETY: The pages are the inode's, valid by the type invariants.
+    let _ = unsafe {
+        bindings::invalidate_inode_pages2_range(inode.i_mapping(), page(start), page(last))
+    };
+}
+
+/// Waits until nobody uses pages of `range` any more who has no mapping of the file, and forgets them; a device may, or a
+/// pipe. Meanwhile the lock is given up. What was stored there is written before.
+///
+/// # Errors
+///
+/// `ERESTARTSYS` after a signal; that of a write that failed.
+///
+/// # Context
+///
+/// Sleeps, for as long as others like.
+pub(crate) fn break_layout_and_wait<'a, T: FileSystemType>(
+    pages: InvalidateExclusive<'a, T>,
+    range: ByteRange,
+) -> Result<InvalidateExclusive<'a, T>> {
+    /// # Safety
+    ///
+    /// Called by the DAX core only, with the `invalidate_lock` of the inode held.
+    unsafe extern "C" fn wait(inode: *mut bindings::inode) {
+        // SAFETY: Valid by the contract of this function, and held, to be taken again; may sleep.
+        unsafe {
+            bindings::filemap_invalidate_unlock((*inode).i_mapping);
+            bindings::schedule();
+            bindings::filemap_invalidate_lock((*inode).i_mapping);
+            // What was stored meanwhile is forgotten by the caller; of an error, `fsync` tells.
+            bindings::filemap_write_and_wait_range((*inode).i_mapping, 0, i64::MAX);
+        }
+    }
+    let (start, last) = range.into_raw();
+    let inode = pages.inode();
+    inode.filemap_write_and_wait_range(range)?;
+    // SAFETY: Valid as long as there is the lock, which keeps faults out, and which is held again afterwards.
+    to_result(unsafe { bindings::dax_break_layout(inode.as_ptr(), start, last, Some(wait)) })?;
+    Ok(pages)
+}
+
 /// Bytes of a file whose pages are forgotten at a time: C does it with interrupts off.
 const MAX_FORGOTTEN: i64 = 256 << 20;
 
@@ -195,14 +411,17 @@ pub(crate) struct Faulted {
     /// What [`iomap_begin`](iomap::Operations::iomap_begin) returned: `Ok`, too, if it was not asked,
     /// and if a large page is given up for smaller ones.
     pub(crate) iomap: Result,
+    /// Whether the disk could not be told of the data (`MAP_SYNC`).
+    pub(crate) is_not_synced: bool,
 }
 
-/// Maps the memory that the data are in, for reading: a page of `order`.
+/// Maps the memory that the data are in: a page of `order`. For one who stores there, and wants that to be there for good
+/// when he has done it himself (`MAP_SYNC`), the disk knows of the data before.
 ///
 /// # Context
 ///
 /// Sleeps.
-pub(crate) fn iomap_fault<U: iomap::Operations>(
+pub(crate) fn iomap_fault<U: Operations>(
     fault: &vm::LockedFault<'_, U::FileSystem>,
     order: vm::Order,
 ) -> Faulted {
@@ -216,11 +435,30 @@ pub(crate) fn iomap_fault<U: iomap::Operations>(
             order.0,
             &mut pfn,
             &mut error,
-            iomap::ops::<U>(),
+            &OperationsTable::<U>::TABLE,
+        )
+    };
+    if result & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC == 0 {
+        return Faulted {
+            result: vm::FaultResult::from_raw(result),
+            iomap: to_result(error),
+            is_not_synced: false,
+        };
+    }
+    // SAFETY: As above; the page is what the call above has told.
+    let result = unsafe { bindings::dax_finish_sync_fault(fault.as_ptr(), order.0, pfn) };
+    let result = vm::FaultResult::from_raw(result);
+    // C does that for other faults only; who freezes the volume write-protects the pages of inodes that are dirty.
+    // SAFETY: An inode with a reference.
+    unsafe {
+        bindings::__mark_inode_dirty(
+            fault.inode().as_ptr(),
+            bindings::inode_state_flags_enum_I_DIRTY_PAGES as c_int,
         )
     };
     Faulted {
-        result: vm::FaultResult::from_raw(result),
-        iomap: to_result(error),
+        result,
+        iomap: Ok(()),
+        is_not_synced: result.is_sigbus(),
     }
 }

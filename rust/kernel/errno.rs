@@ -53,6 +53,11 @@ pub(crate) fn enotblk() -> Error {
     new(bindings::ENOTBLK)
 }
 
+/// Memory has lost what was in it.
+pub(crate) fn ehwpoison() -> Error {
+    new(bindings::EHWPOISON)
+}
+
 /// Data do not match their protection information (`EILSEQ`, as the block layer has it).
 pub(crate) fn eilseq() -> Error {
     new(bindings::EILSEQ)

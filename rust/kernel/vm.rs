@@ -17,6 +17,7 @@ pub(crate) use self::write_fault::{
     WriteFault, //
 };
 
+use self::write_fault::Pagefault;
 use super::{
     dax,
     file::File,
@@ -29,6 +30,7 @@ use crate::{
     protocol::fault::Faulted, //
 };
 use ::kernel::{
+    error::to_result,
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -91,7 +93,8 @@ pub(crate) trait Operations: Sized + 'static {
     /// The filesystem whose files these are.
     type FileSystem: FileSystemType;
 
-    /// Brings in a page of that order. Without this method, pages come from the page cache.
+    /// Brings in a page of that order, or has one that is there already be stored to. Without this method, pages come
+    /// from the page cache.
     ///
     /// # Context
     ///
@@ -108,20 +111,18 @@ pub(crate) trait Operations: Sized + 'static {
     fn page_mkwrite(_fault: Faulted<WriteFault<'_, Self>>) -> Stored<'_> {
         Stored::vmf_fs_error(EIO)
     }
-
-    /// A page that did not come from the page cache is about to be written to.
-    ///
-    /// # Context
-    ///
-    /// As of [`huge_fault`](Self::huge_fault).
-    fn pfn_mkwrite(_fault: Fault<'_, Self::FileSystem>) -> FaultResult {
-        FaultResult::SIGBUS
-    }
 }
 
 /// How large a page is: that power of two of the smallest.
 #[derive(Clone, Copy)]
 pub(crate) struct Order(pub(super) c_uint);
+
+impl Order {
+    /// Whether it is larger than the smallest.
+    pub(crate) fn is_huge(self) -> bool {
+        self.0 > 0
+    }
+}
 
 /// What came of a fault, as C's `vm_fault_t`.
 #[derive(Clone, Copy)]
@@ -135,6 +136,19 @@ impl FaultResult {
     /// From what C returned.
     pub(super) fn from_raw(result: bindings::vm_fault_t) -> Self {
         Self(result)
+    }
+
+    /// That of an error before anything was done.
+    pub(crate) fn vmf_fs_error(error: Error) -> Self {
+        Self(Stored::vmf_fs_error(error).into_raw())
+    }
+
+    /// Whether no page is mapped: there was an error, or smaller ones are to be tried.
+    pub(crate) fn has_none(self) -> bool {
+        let none = bindings::vm_fault_reason_VM_FAULT_OOM
+            | bindings::vm_fault_reason_VM_FAULT_FALLBACK
+            | bindings::vm_fault_reason_VM_FAULT_RETRY;
+        self.0 & none != 0 || self.is_sigbus()
     }
 
     /// Whether the program gets `SIGBUS`.
@@ -158,17 +172,86 @@ pub(crate) struct Fault<'a, T>(NonNull<bindings::vm_fault>, PhantomData<&'a File
 pub(crate) struct LockedFault<'a, T: FileSystemType> {
     fault: Fault<'a, T>,
     _lock: InvalidateShared<'a, T>,
+    /// For a store.
+    _pagefault: Option<Pagefault<'a, T>>,
+}
+
+/// A store to memory that data are in, on a volume that is not frozen meanwhile.
+pub(crate) struct StoreFault<'a, T: FileSystemType> {
+    fault: Fault<'a, T>,
+    pagefault: Pagefault<'a, T>,
+}
+
+impl<'a, T: FileSystemType> StoreFault<'a, T> {
+    /// Sets the times of the file.
+    ///
+    /// # Errors
+    ///
+    /// What changing the inode says.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. Changes the inode, by way of `dirty_inode`.
+    pub(crate) fn file_update_time(&self) -> Result {
+        // SAFETY: Valid by the type invariants of `File`.
+        to_result(unsafe { bindings::file_update_time(self.fault.file().as_ptr()) })
+    }
+
+    /// Takes the `invalidate_lock` of the file's pages shared.
+    ///
+    /// # Context
+    ///
+    /// Sleeps.
+    pub(crate) fn filemap_invalidate_lock_shared(self) -> LockedFault<'a, T> {
+        LockedFault {
+            _lock: self.fault.inode().filemap_invalidate_lock_shared(),
+            fault: self.fault,
+            _pagefault: Some(self.pagefault),
+        }
+    }
 }
 
 impl<'a, T: FileSystemType> Fault<'a, T> {
+    fn vma(&self) -> *mut bindings::vm_area_struct {
+        // SAFETY: Valid by the type invariants; constant.
+        unsafe { (*self.0.as_ptr()).__bindgen_anon_1.vma }
+    }
+
+    fn file(&self) -> &'a File<T> {
+        // SAFETY: Valid by the type invariants; constant.
+        let file = unsafe { (*self.vma()).vm_file };
+        // SAFETY: By the type invariants.
+        unsafe { File::from_raw(file) }
+    }
+
     /// The inode of the file.
     pub(crate) fn inode(&self) -> &'a Inode<T> {
-        // SAFETY: Valid by the type invariants; constant.
-        let vma = unsafe { (*self.0.as_ptr()).__bindgen_anon_1.vma };
-        // SAFETY: As above.
-        let file = unsafe { (*vma).vm_file };
-        // SAFETY: By the type invariants.
-        unsafe { File::from_raw(file) }.inode()
+        self.file().inode()
+    }
+
+    /// Whether the file is going to be stored to: not just a copy of what is there.
+    pub(crate) fn is_store(&self) -> bool {
+        // SAFETY: Valid by the type invariants; the lock of the mapping keeps its flags.
+        let (flags, vm_flags) = unsafe {
+            (
+                (*self.0.as_ptr()).flags,
+                (*self.vma()).__bindgen_anon_2.vm_flags,
+            )
+        };
+        flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0
+            && vm_flags & c_ulong::from(bindings::VM_SHARED) != 0
+    }
+
+    /// Keeps the volume from being frozen, for a store.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, as long as it is frozen.
+    pub(crate) fn sb_start_pagefault(self) -> StoreFault<'a, T> {
+        StoreFault {
+            pagefault: Pagefault::sb_start_pagefault(self.inode()),
+            fault: self,
+        }
     }
 
     /// Where in the file the smallest page begins that is wanted.
@@ -188,6 +271,7 @@ impl<'a, T: FileSystemType> Fault<'a, T> {
         LockedFault {
             _lock: self.inode().filemap_invalidate_lock_shared(),
             fault: self,
+            _pagefault: None,
         }
     }
 }
@@ -196,6 +280,11 @@ impl<T: FileSystemType> LockedFault<'_, T> {
     /// The fault, for use within `rust/kernel`.
     pub(super) fn as_ptr(&self) -> *mut bindings::vm_fault {
         self.fault.0.as_ptr()
+    }
+
+    /// The inode of the file.
+    pub(super) fn inode(&self) -> &Inode<T> {
+        self.fault.inode()
     }
 }
 
@@ -220,11 +309,14 @@ impl<U: Operations> OperationsTable<U> {
         },
         page_mkwrite: if U::HAS_PAGE_MKWRITE {
             Some(Self::page_mkwrite)
+        } else if U::HAS_HUGE_FAULT {
+            // Of the page of zeroes.
+            Some(Self::fault)
         } else {
             None
         },
-        pfn_mkwrite: if U::HAS_PFN_MKWRITE {
-            Some(Self::pfn_mkwrite)
+        pfn_mkwrite: if U::HAS_HUGE_FAULT {
+            Some(Self::fault)
         } else {
             None
         },
@@ -261,15 +353,5 @@ impl<U: Operations> OperationsTable<U> {
         // SAFETY: By the contract of this function; the mapping has a reference to the file.
         let fault = unsafe { WriteFault::from_raw(vmf) };
         U::page_mkwrite(Faulted::new(fault)).into_raw()
-    }
-
-    /// # Safety
-    ///
-    /// As of `fault`.
-    unsafe extern "C" fn pfn_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: Valid by the contract of this function.
-        let vmf = unsafe { NonNull::new_unchecked(vmf) };
-        // INVARIANT: By the contract of this function; the mapping has the reference.
-        U::pfn_mkwrite(Fault(vmf, PhantomData)).0
     }
 }

@@ -35,6 +35,7 @@ use super::super::{
 use crate::{
     extent_map::{
         claim,
+        disclaim,
         Claim,
         Ledger,
         Outcome,
@@ -46,7 +47,8 @@ use crate::{
     },
     ondisk::{
         Ino,
-        Pblk, //
+        Pblk,
+        PblkRange, //
     },
 };
 use ::kernel::{
@@ -115,6 +117,26 @@ impl Claims {
                     spare = Some(Node::new()?);
                 }
             }
+        }
+    }
+
+    /// Releases what an inode has claimed of `blocks`, of whose pages none is left.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
+    pub(super) fn release_blocks(&self, ino: Ino, blocks: PblkRange) {
+        let _nofs = NofsScope::memalloc_nofs_save();
+        loop {
+            // Without it the file has less claimed than it has mapped: enough for a volume that is in order.
+            let mut spare = Node::new().ok();
+            let mut claimed = self.claimed.lock();
+            let more = disclaim(&mut *claimed, ino, blocks, &mut spare);
+            drop(claimed);
+            if !more {
+                break;
+            }
+            current::cond_resched();
         }
     }
 

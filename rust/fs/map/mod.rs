@@ -56,6 +56,7 @@ use crate::{
         Lblk,
         LblkRange, //
     },
+    protocol::initialise,
 };
 use ::kernel::{
     prelude::*,
@@ -73,6 +74,12 @@ pub(super) struct Seen {
     pub(super) mapping: Mapping,
     /// What [`cookie`] returned then.
     pub(super) cookie: u64,
+}
+
+impl initialise::Extent for Seen {
+    fn is_written(&self) -> bool {
+        matches!(&self.mapping, Mapping::Extent(extent) if extent.state() == State::Written)
+    }
 }
 
 /// What is at block `lblk` of a file, and around it.

@@ -337,6 +337,12 @@ impl<T: FileSystemType> Inode<T> {
         u32::from(mode) & bindings::S_IFMT == kind
     }
 
+    /// Has the inode be forgotten, with its names, as soon as nobody uses it.
+    pub(crate) fn d_mark_dontcache(&self) {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::d_mark_dontcache(self.as_ptr()) };
+    }
+
     /// Whether its data are accessed without the page cache.
     pub(crate) fn is_dax(&self) -> bool {
         // SAFETY: Valid by the type invariants; C reads the flags without a lock, too.

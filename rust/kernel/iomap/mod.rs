@@ -205,7 +205,7 @@ impl<U: Operations> OperationsTable<U> {
 ///
 /// As C calls `iomap_begin` of a table: `inode` has to be of type `T` and have a reference until this
 /// returns, `iomap` to be the caller's alone.
-unsafe fn iomap_begin<T: FileSystemType>(
+pub(super) unsafe fn iomap_begin<T: FileSystemType>(
     inode: *mut bindings::inode,
     pos: i64,
     len: i64,
@@ -227,7 +227,7 @@ unsafe fn iomap_begin<T: FileSystemType>(
 }
 
 /// A mapping of what is at `pos` as C wants it.
-fn to_raw<U: Operations>(
+pub(super) fn to_raw<U: Operations>(
     inode: &Inode<U::FileSystem>,
     pos: u64,
     mapping: &Mapping<'_>,
@@ -278,7 +278,7 @@ fn to_raw<U: Operations>(
 }
 
 /// As [`to_raw`], for a writer.
-fn to_raw_for_write<U: Operations>(
+pub(super) fn to_raw_for_write<U: Operations>(
     inode: &Inode<U::FileSystem>,
     pos: u64,
     mapping: &WriteMapping<'_>,
@@ -287,7 +287,9 @@ fn to_raw_for_write<U: Operations>(
     let is_nowhere = match mapping.mapping.kind {
         Kind::Hole => true,
         Kind::Delalloc => flags.contains(Flags::DIRECT),
-        Kind::Unwritten(_) | Kind::Written(_) => false,
+        // The memory would have to be zeroed first.
+        Kind::Unwritten(_) => flags.contains(Flags::DAX),
+        Kind::Written(_) => false,
     };
     // C warns, or loses what is written there.
     if is_nowhere && flags.contains(Flags::WRITE) {

@@ -193,6 +193,44 @@ impl<'a, T: FileSystemType, L: InodeLock<'a, T>> ReadyWrite<'a, T, L> {
         Ok(written)
     }
 
+    /// How many bytes were written so far.
+    pub(crate) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Has the next `len` bytes of the writer's memory be there, so that they can be copied without a fault; for a
+    /// while.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: not even one.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and faults.
+    pub(crate) fn fault_in_readable(&mut self, len: usize) -> Result {
+        let from = self.checked.0.write.from.as_raw();
+        // SAFETY: Valid by the type invariants.
+        let missing = unsafe { bindings::fault_in_iov_iter_readable(from, len) };
+        if missing >= len {
+            return Err(EFAULT);
+        }
+        Ok(())
+    }
+
+    /// Takes back the last `len` bytes that were written, for want of a place.
+    pub(crate) fn revert(&mut self, len: usize) {
+        let Write { iocb, from, .. } = &mut self.checked.0.write;
+        let len = len.min(self.written);
+        self.written -= len;
+        // CAST: bytes of one system call. SAFETY: So many have been taken.
+        unsafe {
+            bindings::iov_iter_revert(from.as_raw(), len);
+            let iocb = iocb.as_ptr();
+            (*iocb).ki_pos = (*iocb).ki_pos.saturating_sub(len as i64);
+        }
+    }
+
     /// Ends a write of which `direct` bytes went without the page cache, and `buffered` through it:
     /// those are written to the device, and removed from the page cache. Returns how many count as
     /// written.

@@ -144,7 +144,21 @@ impl<'a, U: Operations> WriteFault<'a, U> {
 /// # Invariants
 ///
 /// Taken by this thread, as long as there is a value.
-struct Pagefault<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe);
+pub(super) struct Pagefault<'a, T: FileSystemType>(&'a Inode<T>, NotThreadSafe);
+
+impl<'a, T: FileSystemType> Pagefault<'a, T> {
+    /// Takes it.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, as long as the volume is frozen.
+    pub(super) fn sb_start_pagefault(inode: &'a Inode<T>) -> Self {
+        // SAFETY: An inode's superblock, valid as long as it.
+        unsafe { bindings::sb_start_pagefault(inode.sb().as_ptr()) };
+        // INVARIANT: Just taken.
+        Self(inode, NotThreadSafe)
+    }
+}
 
 impl<T: FileSystemType> Drop for Pagefault<'_, T> {
     fn drop(&mut self) {
@@ -178,13 +192,9 @@ impl<'a, U: StoreOperations> protocol::fault::WriteFault for WriteFault<'a, U> {
     type Started = Started<'a, U>;
 
     fn sb_start_pagefault(self) -> Started<'a, U> {
-        let inode = self.inode();
-        // SAFETY: An inode's superblock, valid as long as it.
-        unsafe { bindings::sb_start_pagefault(inode.sb().as_ptr()) };
         Started {
+            pagefault: Pagefault::sb_start_pagefault(self.inode()),
             fault: self,
-            // INVARIANT: Just taken.
-            pagefault: Pagefault(inode, NotThreadSafe),
         }
     }
 }
