@@ -54,7 +54,7 @@ pub struct Reading<'a> {
     context: libc::c_ulong,
     len: usize,
     /// Stays mapped for as long as the kernel may write there.
-    _words: &'a Words,
+    _words: Option<&'a Words>,
 }
 
 impl<'a> Reading<'a> {
@@ -63,38 +63,30 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// io_setup(2)'s or io_submit(2)'s.
     pub fn begin(words: &'a Words, part: Range<usize>, file: &File, pos: u64) -> Result<Self> {
-        /// `IOCB_CMD_PREAD`
-        const PREAD: u16 = 0;
-        ensure!(
-            part.start < part.end && part.end <= words.bytes(),
-            "{part:?}"
-        );
-        let mut context: libc::c_ulong = 0;
-        // SAFETY: The kernel writes to `context`, which it finds to be 0.
-        let made = unsafe { libc::syscall(libc::SYS_io_setup, 1, &raw mut context) };
-        ensure!(made == 0, "io_setup: {}", io::Error::last_os_error());
-        let mut request = Iocb {
-            aio_lio_opcode: PREAD,
-            aio_fildes: file.as_raw_fd().try_into().context("descriptor")?,
-            aio_buf: words.start() + part.start as u64,
-            aio_nbytes: part.len() as u64,
-            aio_offset: pos.try_into().context("position")?,
-            ..Iocb::default()
-        };
-        let requests = [&raw mut request];
-        // SAFETY: The request is read before the call returns. The memory that it names is of `words`, to which there
-        // are no references but those of atomic words, and which is borrowed until the request has ended.
-        let begun = unsafe { libc::syscall(libc::SYS_io_submit, context, 1, requests.as_ptr()) };
-        if begun != 1 {
-            let error = io::Error::last_os_error();
-            destroy(context);
-            return Err(error).context("io_submit");
-        }
         // INVARIANT: The one request is under way.
         Ok(Self {
-            context,
+            context: submit(words, &part, file, pos)?,
             len: part.len(),
-            _words: words,
+            _words: Some(words),
+        })
+    }
+
+    /// The same, and `words` are mapped no more then. The device does not care: it holds the pages, of which there are no
+    /// more than fit into one request.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_and_unmap(
+        words: Words,
+        part: Range<usize>,
+        file: &File,
+        pos: u64,
+    ) -> Result<Self> {
+        // INVARIANT: The one request is under way.
+        Ok(Self {
+            context: submit(&words, &part, file, pos)?,
+            len: part.len(),
+            _words: None,
         })
     }
 
@@ -124,6 +116,40 @@ impl<'a> Reading<'a> {
         ensure!(event.res == self.len as i64, "direct read: {}", event.res);
         Ok(())
     }
+}
+
+/// Begins to read from `file` at `pos` to the bytes `part` of `words`, and gives a context of io_setup(2) with that one
+/// request.
+fn submit(words: &Words, part: &Range<usize>, file: &File, pos: u64) -> Result<libc::c_ulong> {
+    /// `IOCB_CMD_PREAD`
+    const PREAD: u16 = 0;
+    ensure!(
+        part.start < part.end && part.end <= words.bytes(),
+        "{part:?}"
+    );
+    let mut context: libc::c_ulong = 0;
+    // SAFETY: The kernel writes to `context`, which it finds to be 0.
+    let made = unsafe { libc::syscall(libc::SYS_io_setup, 1, &raw mut context) };
+    ensure!(made == 0, "io_setup: {}", io::Error::last_os_error());
+    let mut request = Iocb {
+        aio_lio_opcode: PREAD,
+        aio_fildes: file.as_raw_fd().try_into().context("descriptor")?,
+        aio_buf: words.start() + part.start as u64,
+        aio_nbytes: part.len() as u64,
+        aio_offset: pos.try_into().context("position")?,
+        ..Iocb::default()
+    };
+    let requests = [&raw mut request];
+    // SAFETY: The request is read before the call returns. The memory that it names is of `words`, to which there
+    // are no references but those of atomic words, and which is borrowed until the request has ended, or unmapped once
+    // the device holds its pages, which is before the call returns.
+    let begun = unsafe { libc::syscall(libc::SYS_io_submit, context, 1, requests.as_ptr()) };
+    if begun != 1 {
+        let error = io::Error::last_os_error();
+        destroy(context);
+        return Err(error).context("io_submit");
+    }
+    Ok(context)
 }
 
 /// Waits for all that is on its way.

@@ -85,6 +85,11 @@ impl Calls {
         }
     }
 
+    /// What has failed, if anything has.
+    pub fn error(&self) -> Option<String> {
+        self.errno.map(|_| self.to_string())
+    }
+
     /// These, and `other` of the same sort.
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -263,8 +268,8 @@ impl<'a> Trial<'a> {
     ) -> Result<()> {
         let mut wrong = Vec::new();
         for calls in calls {
-            match calls.errno {
-                Some(_) => wrong.push(calls.to_string()),
+            match calls.error() {
+                Some(error) => wrong.push(error),
                 None => say(&calls.to_string()),
             }
         }

@@ -8,6 +8,7 @@
     reason = "mmap(2), and system calls on the memory behind it"
 )]
 
+use std::arch::x86_64::{_mm_clflush, _mm_sfence};
 use std::ffi::c_void;
 use std::fs::File;
 use std::ops::Range;
@@ -62,6 +63,33 @@ impl Words {
         // SAFETY: As in `private`.
         let base = unsafe { mmap(ptr::null_mut(), len, prot, MapFlags::SHARED, file, pos) };
         Self::at(base, len)
+    }
+
+    /// As [`of`](Self::of), and what is stored and [flushed](Self::flush) is on the medium, and found there after a crash:
+    /// `MAP_SYNC`.
+    ///
+    /// # Errors
+    /// mmap(2)'s: `EOPNOTSUPP` for a file that is not DAX.
+    pub fn synced(file: &File, pos: u64, len: usize) -> Result<Self, Errno> {
+        Self::check(len).map_err(|_| Errno::INVAL)?;
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED_VALIDATE | MapFlags::SYNC;
+        // SAFETY: As in `private`.
+        let base = unsafe { mmap(ptr::null_mut(), len, prot, flags, file, pos) }?;
+        Self::at(Ok(base), len).map_err(|_| Errno::FAULT)
+    }
+
+    /// Has word number `index` leave the processor's caches, and waits for that.
+    ///
+    /// # Panics
+    /// There is no such word.
+    pub fn flush(&self, index: usize) {
+        let word: *const AtomicU64 = self.word(index);
+        // SAFETY: Every x86-64 processor has both. The line is one of the mapping's, and no memory changes by it.
+        unsafe {
+            _mm_clflush(word.cast());
+            _mm_sfence();
+        }
     }
 
     /// As [`of`](Self::of), but to be loaded from only: a store raises SIGSEGV.

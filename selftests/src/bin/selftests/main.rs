@@ -8,8 +8,13 @@ mod audit_sees_no_change;
 mod comparison_sees_a_change;
 mod copies_without_memory;
 mod corrupt_sector_is_an_error;
+mod dax_attributes;
+mod dax_map_sync;
 mod dax_maps_a_block_once;
+mod dax_pinned;
+mod dax_poison;
 mod dax_reads;
+mod dax_stores;
 mod direct_io_of_mappings;
 mod fails_whole_without_memory;
 mod faults_tell_the_truth;
@@ -61,6 +66,11 @@ const PROGRAMS: &[&Program] = &[
     &dax_reads::PROGRAM,
     &dax_reads::WITHOUT,
     &dax_maps_a_block_once::PROGRAM,
+    &dax_stores::PROGRAM,
+    &dax_attributes::PROGRAM,
+    &dax_pinned::PROGRAM,
+    &dax_map_sync::PROGRAM,
+    &dax_poison::PROGRAM,
     &corrupt_sector_is_an_error::PROGRAM,
     &corrupt_sector_is_an_error::UNREADABLE,
     &file_roundtrip::PROGRAM,

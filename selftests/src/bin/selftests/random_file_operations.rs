@@ -15,7 +15,7 @@ use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::model::{File, Start};
 use stablefs_selftests::mounted::Mounted;
-use stablefs_selftests::needs::{Needs, Volume};
+use stablefs_selftests::needs::{Missing, Needs, Volume};
 use stablefs_selftests::program::{Case, Env, Program};
 use stablefs_selftests::volume;
 use stablefs_selftests::worker::{together, Work, Worker};
@@ -28,11 +28,15 @@ pub(crate) const PROGRAM: Program = Program {
         only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4, Fstyp::Xfs]),
     },
     cases: &[
-        Case::new("blocks_of_4_kib", |env| tries(env, 4096, BEGINNING, 1)),
-        Case::new("eight_processes", |env| tries(env, 4096, BEGINNING, 8)),
-        Case::new("blocks_of_1_kib", |env| tries(env, 1024, BEGINNING, 3)),
+        Case::new("blocks_of_4_kib", |env| tries(env, 4096, BEGINNING, 1, "")),
+        Case::new("eight_processes", |env| tries(env, 4096, BEGINNING, 8, "")),
+        Case::new("blocks_of_1_kib", |env| tries(env, 1024, BEGINNING, 3, "")),
         Case::new("at_the_end_of_the_longest_file", |env| {
-            tries(env, 4096, END, 1)
+            tries(env, 4096, END, 1, "")
+        }),
+        Case::new("dax", |env| tries(env, 4096, BEGINNING, 3, dax(env)?)),
+        Case::new("dax_at_the_end_of_the_longest_file", |env| {
+            tries(env, 4096, END, 1, dax(env)?)
         }),
     ],
 };
@@ -48,7 +52,15 @@ const MIB: u32 = 64;
 const MOUNTS: u64 = 4;
 const OPERATIONS: u64 = 300;
 
-fn tries(env: &Env, block: u32, start: &str, processes: u64) -> Result<()> {
+/// The mount option of a volume on an NVDIMM.
+fn dax(env: &Env) -> Result<&'static str> {
+    if env.kind()? == Kind::Pmem {
+        return Ok("dax=always");
+    }
+    Err(Missing("no DAX on this device".to_owned()).into())
+}
+
+fn tries(env: &Env, block: u32, start: &str, processes: u64, options: &str) -> Result<()> {
     let dev = env.dev()?;
     volume::make_small(env.fstyp, dev, block, MIB)?;
     let new = |process: u64| {
@@ -63,7 +75,7 @@ fn tries(env: &Env, block: u32, start: &str, processes: u64) -> Result<()> {
     let mut workers = (0..processes).map(new).collect::<Result<Vec<_>>>()?;
     let operations = (OPERATIONS / processes).to_string();
     for number in 1..=MOUNTS * env.longer {
-        let mounted = Mounted::new(env.fstyp, dev, "")?;
+        let mounted = Mounted::new(env.fstyp, dev, options)?;
         together(&mut workers, &[root(&mounted)?, &operations])
             .with_context(|| format!("mount {number}"))?;
         mounted.unmount()?;

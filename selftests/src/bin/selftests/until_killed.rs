@@ -4,32 +4,36 @@
 //! a copy, by ext4: `e2fsck` finds nothing to say, what was fsynced is there, and nothing shows that was never written.
 //!
 //! The host kills the machine and boots it again (`qemu/parts/kills.py`); this is what runs in between. In each round
-//! tasks work until they are killed. A second device, the slate, knows how far they were; what they had done is found
+//! tasks work until they are killed; where files are DAX, one of them stores to a `MAP_SYNC` mapping, and that is all it
+//! does for what it has stored to be there. A second device, the slate, knows how far they were; what they had done is found
 //! again from the seed. Every second round makes a new volume, the others work on with what was recovered.
 //!
 //! recovered and checked (but in the first round) → the slate is wiped → work → killed
 //! killed in the middle of recovery → the same once more
 //!
-//! Promise: none of the three; what every filesystem owes. Control: `skip_fsync_commit`.
+//! Promise: the second, initialised data, where files are DAX; else what every filesystem owes. Control: `skip_fsync_commit`.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use rustix::fs::OFlags;
 use stablefs_selftests::blockdev::Loop;
+use stablefs_selftests::dax;
 use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::model::{stale, unruly, Progress, Takes, Task};
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::program::say;
 use stablefs_selftests::scratch::Scratch;
 use stablefs_selftests::seed::{self, Bytes};
+use stablefs_selftests::trial::to_words;
 use stablefs_selftests::volume;
+use stablefs_selftests::words::{Words, WORD};
 
 /// Checks what the last round left on a device, with another one as slate, and begins the next.
 pub(crate) const WORK: &str = "--until-killed";
@@ -41,16 +45,20 @@ const RECOVERING: &str = "recovering until killed";
 
 const LEN: &str = "48M";
 const SECTORS: u32 = (48 << 20) / 512;
-/// What the volumes are made with, in turn.
-const VOLUMES: &[&[&str]] = &[
-    &["-b", "4096"],
-    &["-b", "1024", "-O", "^orphan_file"],
-    &["-b", "1024"],
-    &["-b", "4096", "-O", "^orphan_file"],
+/// What the volumes are made and mounted with, in turn.
+const VOLUMES: &[(&[&str], &str)] = &[
+    (&["-b", "4096"], dax::ALWAYS),
+    (&["-b", "1024", "-O", "^orphan_file"], ""),
+    (&["-b", "4096", "-O", "^orphan_file"], ""),
+    (&["-b", "1024"], ""),
 ];
 /// Rounds with one volume.
 const ROUNDS: u32 = 2;
 const TASKS: u32 = 3;
+/// The lane of who stores to a `MAP_SYNC` mapping, after those of the tasks.
+const SYNCED: u32 = TASKS;
+/// Of its file.
+const SYNCED_LEN: usize = 8 << 20;
 /// More steps than a task comes to.
 const STEPS: u32 = 1_000_000;
 
@@ -102,10 +110,10 @@ impl<'a> Run<'a> {
             let mut file = file.context("device")?;
             file.write_all(&stale(SECTORS)).context("stale data")?;
             file.sync_all()?;
-            let kind = (round / ROUNDS) as usize % VOLUMES.len();
-            volume::make(self.dev, VOLUMES[kind], LEN)?;
+            volume::make(self.dev, volume_of(round).0, LEN)?;
         }
-        let mounted = Mounted::new(self.fstyp, self.dev, "")?;
+        let options = volume_of(round).1;
+        let mounted = Mounted::new(self.fstyp, self.dev, options)?;
         let root = mounted.dir();
         let old: Vec<_> = fs::read_dir(root)?.collect::<Result<_, _>>()?;
         self.slate.begin(round)?;
@@ -124,6 +132,11 @@ impl<'a> Run<'a> {
                 let stream = 0x0dd + u64::from(round);
                 unruly(&top, &mut Bytes::new(self.seed, stream), STEPS.into())
             }));
+            if options == dax::ALWAYS {
+                started.push(scope.spawn(move || {
+                    synced(root, round, |step| self.slate.begins(SYNCED, round, step))
+                }));
+            }
             for (lane, mut task) in (0..).zip(self.tasks(round)) {
                 started.push(scope.spawn(move || {
                     task.run(root, STEPS, |progress| match progress {
@@ -150,15 +163,17 @@ impl<'a> Run<'a> {
             task.remember(step);
             begun.push(step);
         }
+        begun.push(self.slate.begun(SYNCED, round)?);
         let mut image = vec![0; SECTORS as usize * 512];
         File::open(self.dev)?.read_exact(&mut image)?;
         if self.fstyp != Fstyp::Ext4 {
             let copy = Loop::over(Scratch::holding(&image)?, 512)?;
-            recover(Fstyp::Ext4, copy.path(), &tasks, &begun)
+            recover(Fstyp::Ext4, copy.path(), "", round, &tasks, &begun)
                 .context("as a copy, recovered by ext4")?;
         }
         say(RECOVERING);
-        recover(self.fstyp, self.dev, &tasks, &begun)
+        let options = volume_of(round).1;
+        recover(self.fstyp, self.dev, options, round, &tasks, &begun)
             .with_context(|| format!("recovered by {}", self.fstyp))?;
         say(&format!(
             "round {round}: sound after the kill in steps {begun:?}"
@@ -167,9 +182,75 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Recovers the volume on `dev`, with what `tasks` did up to the steps that have `begun`.
-fn recover(fstyp: Fstyp, dev: &Path, tasks: &[Task], begun: &[u32]) -> Result<()> {
-    let mounted = Mounted::new(fstyp, dev, "")?;
+/// What the volume of `round` is made and mounted with.
+fn volume_of(round: u32) -> (&'static [&'static str], &'static str) {
+    VOLUMES[(round / ROUNDS) as usize % VOLUMES.len()]
+}
+
+fn synced_path(root: &Path, round: u32) -> PathBuf {
+    root.join(format!("synced{round}"))
+}
+
+/// Stores word after word to a `MAP_SYNC` mapping of a file with holes, and says how many there are.
+fn synced(root: &Path, round: u32, stored: impl Fn(u32) -> Result<()>) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create_new(true);
+    let file = options.open(synced_path(root, round))?;
+    file.sync_all()?;
+    // Neither the length nor the blocks are waited for.
+    file.set_len(SYNCED_LEN as u64)?;
+    let mapping = Words::synced(&file, 0, SYNCED_LEN).context("MAP_SYNC")?;
+    for step in 0..STEPS {
+        let index = synced_word(step);
+        mapping.store(index, synced_value(round, step));
+        mapping.flush(index);
+        stored(step + 1)?;
+    }
+    Ok(())
+}
+
+/// Where step `step` stores: to each page, in no order, then to each page once more.
+fn synced_word(step: u32) -> usize {
+    const PAGES: usize = SYNCED_LEN / dax::PAGE;
+    let (turn, page) = (step as usize / PAGES, step as usize * 769 % PAGES);
+    (page * dax::PAGE) / WORD + turn % (dax::PAGE / WORD)
+}
+
+fn synced_value(round: u32, step: u32) -> u64 {
+    (1 << 63) | (u64::from(round) << 32) | u64::from(step)
+}
+
+/// All of the first `count` words are there.
+fn check_synced(root: &Path, round: u32, count: u32) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let bytes = fs::read(synced_path(root, round)).context("the file of MAP_SYNC")?;
+    ensure!(bytes.len() == SYNCED_LEN, "it is of {} bytes", bytes.len());
+    let words = to_words(&bytes);
+    for step in 0..count {
+        let (index, wanted) = (synced_word(step), synced_value(round, step));
+        ensure!(
+            words[index] == wanted,
+            "MAP_SYNC, store {step} of {count}, at {:#x}: {:#x}, want {wanted:#x}",
+            index * WORD,
+            words[index]
+        );
+    }
+    Ok(())
+}
+
+/// Recovers the volume on `dev`, with what `tasks` did in `round` up to the steps that have `begun`.
+fn recover(
+    fstyp: Fstyp,
+    dev: &Path,
+    options: &str,
+    round: u32,
+    tasks: &[Task],
+    begun: &[u32],
+) -> Result<()> {
+    let mounted = Mounted::new(fstyp, dev, options)?;
+    check_synced(mounted.dir(), round, begun[SYNCED as usize])?;
     for (task, &step) in tasks.iter().zip(begun) {
         // What began may not have come to its end, and has promised nothing.
         task.check(mounted.dir(), step.saturating_sub(1), Takes::Words)?;
@@ -216,7 +297,7 @@ impl Slate {
     }
 
     fn begin(&self, round: u32) -> Result<()> {
-        for lane in 0..TASKS {
+        for lane in 0..=SYNCED {
             self.begins(lane, round, 0)?;
         }
         self.write(0, MAGIC, round)
