@@ -22,7 +22,6 @@ use super::{
         Reserved,
         State, //
     },
-    memory::with_memory,
     metadata,
     promise,
     transaction::Transaction,
@@ -230,8 +229,7 @@ pub(super) fn stored<'a>(
 ) -> Result<WriteMapping<'a>> {
     if let (map::Mapping::Extent(extent), true) = (&seen.mapping, flags.contains(Flags::FAULT)) {
         let len = blocks::bytes(inode, lblks.len());
-        // Who has zeroes mapped there would have them for ever, if it failed for want of memory.
-        with_memory(|| claim(inode, extent, lblks.start, len))?;
+        claim(inode, extent, lblks.start, len)?;
     }
     found(inode, lblks.start, seen, flags, is_new)
 }

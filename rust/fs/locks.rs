@@ -31,13 +31,14 @@
 //! * fault on the page cache: `mmap_lock`, which mm gives up before it waits → `invalidate_lock` →
 //!   folio lock → map.
 //! * fault with DAX: `mmap_lock` → `invalidate_lock` → DAX entry lock → map, and that done, `claimed`. For a store: `mmap_lock`
-//!   → the volume is not frozen → a handle, for the times; and that given up, as above, with a handle → `loading` … if there
+//!   → the volume is not frozen → room, as below; then a handle, for the times; and that given up, as above, with a handle → `loading` … if there
 //!   are no data; with `MAP_SYNC` then `invalidate_lock` → a commit.
-//! * DAX write: `i_rwsem`, exclusively → a handle → `loading` …, in which the writer's memory is copied without faults; and
-//!   these given up, DAX entry locks, of zeroes that were mapped. The writer's memory is brought in before, with `i_rwsem`
-//!   alone, and copied with that alone to where there are data already.
-//! * truncate, punch, zero range with DAX: `i_rwsem`, exclusively → `invalidate_lock`, exclusively → DAX entry locks. Who
-//!   uses a page is waited for with `i_rwsem` alone.
+//! * DAX write, where there are no data: `i_rwsem`, exclusively → `invalidate_lock`, exclusively → a handle → `loading` …, in
+//!   which the writer's memory is copied without faults; and the handle given up, DAX entry locks, of zeroes that were
+//!   mapped. The writer's memory is brought in before, with `i_rwsem` alone, and copied with that alone to where there are
+//!   data already.
+//! * truncate, punch, zero range with DAX: `i_rwsem`, exclusively → `invalidate_lock`, exclusively → writeback of the file, which
+//!   takes DAX entry locks and `i_mmap_rwsem` → DAX entry locks. Who uses a page is waited for with `i_rwsem` alone.
 //! * last close of a file that was mapped with DAX: `invalidate_lock`, exclusively → DAX entry locks,
 //!   and those given up, `claimed`.
 //! * direct read: `i_rwsem` → (`mmap_lock` of the reader, for the pages it reads to; or

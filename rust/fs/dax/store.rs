@@ -108,7 +108,7 @@ impl dax::Operations for Operations {
 ///
 /// # Errors
 ///
-/// `ENOSPC`; `EAGAIN`, to be tried again; what reading the tree says.
+/// `ENOSPC`; `EAGAIN`, to be tried again; `ENOMEM`. What is wrong with the tree, the fault finds, and reports.
 ///
 /// # Context
 ///
@@ -119,7 +119,10 @@ pub(super) fn before_fault(inode: &Inode, pos: u64) -> Result {
         .checked_sub(pos)
         .and_then(|len| ByteRange::new(pos, len))
     {
-        Some(range) => promise::before_store(inode, range),
+        Some(range) => match promise::before_store(inode, range) {
+            Err(error) if [ENOSPC, EAGAIN, ENOMEM].contains(&error) => Err(error),
+            _ => Ok(()),
+        },
         None => Ok(()),
     }
 }
