@@ -316,7 +316,16 @@ fn try_allocate(inode: &Inode, lblks: LblkRange, who: Who) -> Result {
     transaction.stop()
 }
 
-fn lookup(inode: &Inode, lblk: Lblk, flags: Flags) -> Result<map::Seen> {
+/// [`map::lookup`]; for one who does not want to wait, of what is known.
+///
+/// # Errors
+///
+/// `EAGAIN` if that one would have to wait; what reading the tree says.
+///
+/// # Context
+///
+/// Sleeps, unless [`Flags::NOWAIT`] is set.
+pub(super) fn lookup(inode: &Inode, lblk: Lblk, flags: Flags) -> Result<map::Seen> {
     if flags.contains(Flags::NOWAIT) {
         map::lookup_cached(inode, lblk).ok_or(EAGAIN)
     } else {

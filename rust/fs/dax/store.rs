@@ -25,11 +25,7 @@ use super::super::{
         self,
         Operations, //
     },
-    map::{
-        self,
-        Mapping,
-        State, //
-    },
+    map,
     memory::with_memory,
     promise,
     size,
@@ -59,7 +55,10 @@ use crate::{
         Blocks,
         LblkRange, //
     },
-    protocol::initialise::Written, //
+    protocol::initialise::{
+        Extent as _,
+        Written, //
+    }, //
 };
 use ::kernel::{
     prelude::*,
@@ -82,11 +81,7 @@ impl dax::Operations for Operations {
         let lblks = blocks::around(inode, pos, pos.saturating_add(len))?;
         let mut is_new = false;
         loop {
-            let seen = if flags.contains(Flags::NOWAIT) {
-                map::lookup_cached(inode, lblks.start).ok_or(EAGAIN)?
-            } else {
-                map::lookup(inode, lblks.start)?
-            };
+            let seen = iomap::lookup(inode, lblks.start, flags)?;
             if let Ok(extent) = Written::found(seen) {
                 return extent.map(|seen| iomap::stored(inode, lblks, &seen, flags, is_new));
             }
@@ -202,10 +197,7 @@ fn write_all(write: &mut Write<'_>) -> Result {
         let lblk = blocks::at(inode, pos)?;
         let seen = map::lookup(inode, lblk)?;
         let known = blocks::pos(inode, seen.mapping.lblks().end);
-        let is_data = matches!(
-            &seen.mapping,
-            Mapping::Extent(extent) if extent.state() == State::Written
-        );
+        let is_data = seen.is_written();
         let max = if is_data { u64::MAX } else { MAX_FILLED };
         let len = usize::try_from(known.saturating_sub(pos).min(max))
             .unwrap_or(usize::MAX)
