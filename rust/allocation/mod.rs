@@ -27,6 +27,7 @@
 mod bitmap;
 mod geometry;
 mod held;
+pub mod huge;
 mod inodes;
 mod probe;
 mod promised;

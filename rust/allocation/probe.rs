@@ -37,8 +37,8 @@ pub struct Probe {
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Want {
-    /// Blocks that begin with the goal.
-    At,
+    /// At least `len` blocks that begin with the goal.
+    At { len: u32 },
     /// A run of at least `len` blocks.
     Run { len: u32 },
     /// One of at least `len` blocks that has `lblk` where huge pages have it.
@@ -85,7 +85,7 @@ impl Probe {
             seize: self.seize,
         };
         let (fit, longest) = match self.want {
-            Want::At => (self.at(bitmap, pieces), None),
+            Want::At { len } => (self.at(bitmap, len, pieces), None),
             Want::Run { len } => self.best(bitmap, len, pieces, Some),
             Want::Aligned { len, lblk } => {
                 let base = geometry.volume().group_blocks(self.group).start;
@@ -110,13 +110,14 @@ impl Probe {
     fn at<'a, B: Deref<Target = [u8]>, R: Ranges + 'a>(
         &self,
         bitmap: &Bitmap<B>,
+        len: u32,
         pieces: impl Fn(Run) -> Pieces<'a, R>,
     ) -> Option<Fit> {
         let start = self.from;
         let end = bitmap.next_set(start);
         let first = pieces(Run { start, end }).next()?;
         let room = first.len();
-        (first.start == start).then_some(Fit { start, room })
+        (first.start == start && room >= len).then_some(Fit { start, room })
     }
 
     /// The shortest run of at least `len` blocks from the first bit on that `align` gives for its

@@ -3,7 +3,8 @@
 //! Where to look for free blocks: request → groups to probe, one after the other → blocks, or none.
 //!
 //! 1. At the goal itself, if that is where the file ends: whatever is free there goes on with the
-//!    last extent, so even a block less than wanted is no new one.
+//!    last extent, so even a block less than wanted is no new one. For a huge page this comes first only if it has
+//!    all of it there, and straight; else it comes after 2.
 //! 2. All groups, from that of the goal through its flex group and onward, for what is wanted.
 //!    Long requests first look for blocks that huge pages can map, down to one such page; short ones
 //!    pass over groups whose bitmap was never written, which are the long ones' to begin with.
@@ -45,6 +46,7 @@
 //! ```
 
 use super::{
+    huge,
     probe::{
         Probe,
         Want, //
@@ -82,13 +84,15 @@ pub struct Request {
     pub lblk: Lblk,
     /// How many, at least one; there may be fewer in one piece.
     pub n: Blocks,
+    /// Whether huge pages are to map them.
+    pub huge: bool,
 }
 
 /// One way over all groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pass {
-    /// Only the goal.
-    Goal,
+    /// Only the goal, if at least `len` blocks are free there.
+    Goal { len: u32 },
     /// At least `len` blocks with the alignment that huge pages need.
     Aligned { len: u32 },
     /// At least `len` blocks, in groups whose bitmap is written.
@@ -106,6 +110,10 @@ pub struct Search<'a> {
     goal: Place,
     lblk: Lblk,
     n: u32,
+    /// Where the file ends, if it is to go on there.
+    end: Option<Pblk>,
+    /// Whether a huge page begins with them.
+    huge: bool,
     pass: Option<Pass>,
     /// How many groups this pass has passed.
     passed: u32,
@@ -120,19 +128,25 @@ impl<'a> Search<'a> {
         let place = geometry.place(pblk);
         let per_group = geometry.volume().blocks_per_group().get();
         let n = u32::try_from(request.n.0).unwrap_or(per_group);
+        let n = n.clamp(1, per_group);
+        let end = match request.goal {
+            Goal::At(pblk) if place.is_some() => Some(pblk),
+            _ => None,
+        };
         let mut search = Self {
             geometry,
             goal: place.unwrap_or(geometry.first()),
             lblk: request.lblk,
-            n: n.clamp(1, per_group),
+            n,
+            end,
+            huge: request.huge
+                && n >= geometry.huge().get()
+                && huge::begins_page(geometry, request.lblk),
             pass: None,
             passed: 0,
             probed: 0,
         };
-        search.pass = match request.goal {
-            Goal::At(_) if place.is_some() => Some(Pass::Goal),
-            _ => Some(search.first_pass()),
-        };
+        search.pass = Some(search.first_pass());
         search
     }
 
@@ -155,7 +169,7 @@ impl<'a> Search<'a> {
     /// The next group of this pass.
     fn next_group(&mut self) -> Option<GroupNumber> {
         let (groups, probes) = match self.pass? {
-            Pass::Goal => (1, 1),
+            Pass::Goal { .. } => (1, 1),
             Pass::Aligned { .. } | Pass::Written { .. } => (u32::MAX, PROBES),
             Pass::Any { len } if len > 1 => (u32::MAX, PROBES),
             Pass::Any { .. } | Pass::Seize => (u32::MAX, u32::MAX),
@@ -170,7 +184,7 @@ impl<'a> Search<'a> {
 
     fn is_hopeful(&self, pass: Pass, group: GroupNumber, summary: Summary) -> bool {
         match pass {
-            Pass::Goal | Pass::Seize => summary.free_blocks() > 0,
+            Pass::Goal { .. } | Pass::Seize => summary.free_blocks() > 0,
             Pass::Aligned { len } | Pass::Any { len } => summary.longest() >= len,
             Pass::Written { len } => {
                 let is_written = !summary.is_block_uninit() || group == self.goal.group;
@@ -186,7 +200,7 @@ impl<'a> Search<'a> {
             0
         };
         let (want, seize) = match pass {
-            Pass::Goal => (Want::At, false),
+            Pass::Goal { len } => (Want::At { len }, false),
             Pass::Aligned { len } => (
                 Want::Aligned {
                     len,
@@ -207,6 +221,17 @@ impl<'a> Search<'a> {
     }
 
     fn first_pass(&self) -> Pass {
+        match self.end {
+            Some(_) if !self.huge => Pass::Goal { len: 1 },
+            Some(end) if huge::is_straight(self.geometry, self.lblk, end) => Pass::Goal {
+                len: self.geometry.huge().get(),
+            },
+            _ => self.pass_elsewhere(),
+        }
+    }
+
+    /// The first pass over all groups.
+    fn pass_elsewhere(&self) -> Pass {
         if self.n >= self.geometry.huge().get() {
             Pass::Aligned { len: self.n }
         } else {
@@ -225,10 +250,12 @@ impl<'a> Search<'a> {
 
     fn pass_after(&self, pass: Pass) -> Option<Pass> {
         Some(match pass {
-            Pass::Goal => self.first_pass(),
+            Pass::Goal { len: 1 } if self.huge => self.pass_for(self.n),
+            Pass::Goal { .. } => self.pass_elsewhere(),
             Pass::Aligned { len } if len / 2 >= self.geometry.huge().get() => {
                 Pass::Aligned { len: len / 2 }
             }
+            Pass::Aligned { .. } if self.huge && self.end.is_some() => Pass::Goal { len: 1 },
             Pass::Aligned { .. } => self.pass_for(self.n),
             Pass::Written { len } => Pass::Any { len },
             Pass::Any { len } if len > 1 => self.pass_for(len / 2),

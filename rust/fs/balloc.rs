@@ -30,6 +30,7 @@ use super::{
 use crate::{
     allocation::{
         ahead,
+        huge::Cut,
         usage,
         Bitmap,
         Geometry,
@@ -150,14 +151,17 @@ pub(super) fn new_blocks(
     let volume = transaction.sb().volume();
     let geometry = Geometry::new(volume).ok_or(EROFS)?;
     let allocator = volume.allocator();
-    let n = reserve_some(allocator, want).inspect_err(|_| volume.count_shortage())?;
+    let is_growing = is_growing(inode, want);
+    let cut = cut(geometry, inode, want, is_growing);
+    let n = reserve_some(allocator, cut.n, want.who).inspect_err(|_| volume.count_shortage())?;
     let taking = Taking {
         transaction,
         geometry,
         ino: inode.ino(),
-        n,
+        huge: inode.is_dax(),
+        cut: Cut { n, ..cut },
     };
-    let taken = if is_growing(inode, want) {
+    let taken = if is_growing {
         let mut window = inode.take_window();
         let taken = taking.grow(want, &mut window);
         inode.set_window(window);
@@ -175,11 +179,31 @@ pub(super) fn new_blocks(
     taken
 }
 
-/// As many of the wanted blocks as can be reserved, or about so many.
-fn reserve_some(allocator: &Allocator, want: &Want) -> Result<Blocks> {
-    let mut n = want.wanted;
+/// How many of the wanted blocks to take, and how many more the file is to have before it, if it is growing.
+fn cut(geometry: Geometry<'_>, inode: &Inode, want: &Want, is_growing: bool) -> Cut {
+    let (n, huge) = (want.wanted, inode.is_dax());
+    let mut len = u64::from(want.lblk.0);
+    if huge {
+        len = len.saturating_add(n.0);
+    }
+    let ahead = match is_growing {
+        true => ahead(geometry.volume().block_size(), Blocks(len)),
+        false => Blocks(0),
+    };
+    if huge {
+        return Cut::new(geometry, want.goal, want.lblk, n, ahead);
+    }
+    Cut {
+        n,
+        ahead,
+        in_window: true,
+    }
+}
+
+/// As many of `n` blocks as can be reserved, or about so many.
+fn reserve_some(allocator: &Allocator, mut n: Blocks, who: Who) -> Result<Blocks> {
     while n > Blocks(0) {
-        if allocator.reserve(n, want.who).is_ok() {
+        if allocator.reserve(n, who).is_ok() {
             return Ok(n);
         }
         n = Blocks(n.0 / 2);
@@ -219,8 +243,10 @@ struct Taking<'a> {
     transaction: &'a Transaction<'a>,
     geometry: Geometry<'a>,
     ino: Ino,
+    /// Whether huge pages are to map them.
+    huge: bool,
     /// How many, at most; so many are reserved.
-    n: Blocks,
+    cut: Cut,
 }
 
 impl Taking<'_> {
@@ -239,12 +265,13 @@ impl Taking<'_> {
 
     fn of_window(&self, want: &Want, window: &mut Window) -> Result<Option<PblkRange>> {
         let place = window.pblk().and_then(|pblk| self.geometry.place(pblk));
-        let (Some(goal), Some(place)) = (want.goal, place) else {
+        let goal = want.goal.filter(|_| self.cut.in_window);
+        let (Some(goal), Some(place)) = (goal, place) else {
             return Ok(None);
         };
         let spare = spare()?;
         let group = self.allocator().lock(place.group)?;
-        let Some(blocks) = group.claim(window, self.ino, goal, self.n, spare) else {
+        let Some(blocks) = group.claim(window, self.ino, goal, self.cut.n, spare) else {
             return Ok(None);
         };
         let taken = self.take(place.group, &group, |_| Some(blocks));
@@ -277,16 +304,12 @@ impl Taking<'_> {
         want: &Want,
         mut window: Option<&mut Window>,
     ) -> Result<Option<PblkRange>> {
-        let block_size = self.geometry.volume().block_size();
-        let ahead = match &window {
-            Some(_) => ahead(block_size, Blocks(want.lblk.0.into())),
-            None => Blocks(0),
-        };
         let request = Request {
             goal: self.goal(want),
             lblk: want.lblk,
             // OVERFLOW: blocks of a file, and a few more.
-            n: Blocks(self.n.0.saturating_add(ahead.0)),
+            n: Blocks(self.cut.n.0.saturating_add(self.cut.ahead.0)),
+            huge: self.huge,
         };
         let allocator = self.allocator();
         let mut search = Search::new(self.geometry, &request);
@@ -296,7 +319,7 @@ impl Taking<'_> {
             let mut rest = None;
             let taken = self.take(probe.group(), &group, |bitmap| {
                 let found = group.look(self.geometry, &probe, bitmap)?;
-                let cut = found.start.checked_add(self.n)?.min(found.end);
+                let cut = found.start.checked_add(self.cut.n)?.min(found.end);
                 rest = Some(PblkRange {
                     start: cut,
                     end: found.end,

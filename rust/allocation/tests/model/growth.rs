@@ -59,6 +59,44 @@ fn files_that_grow_together_have_few_extents() {
     }
 }
 
+/// Of the whole huge pages of a file, how many are so on the volume.
+fn huge_pages(file: &File) -> usize {
+    let blocks: Vec<_> = file
+        .extents
+        .iter()
+        .flat_map(|blocks| blocks.start.0..blocks.end.0)
+        .collect();
+    let is_huge = |page: &&[u64]| page[0] % 512 == 0 && page.last() == Some(&(page[0] + 511));
+    blocks.chunks_exact(512).filter(is_huge).count()
+}
+
+#[test]
+fn what_is_accessed_in_memory_comes_to_be_huge_pages() {
+    let len = 5 * LARGEST;
+    for n in [1, 2, 8] {
+        let mut volume = Volume::new(LARGE, |_, bit| bit % 32768 < 77);
+        let mut numbers = Numbers(9);
+        let ino = |n| volume.geometry.volume().ino(n).unwrap();
+        let mut files: Vec<_> = (0..n).map(|n| File::new(ino(100 + n))).collect();
+        let mut other = File::new(ino(99));
+        files.iter_mut().for_each(|file| file.huge = true);
+        while files.iter().any(|file| file.len() < len) {
+            for file in &mut files {
+                let n = (1 + numbers.next() % 700).min(len - file.len());
+                if n > 0 {
+                    volume.append(file, n, true).unwrap();
+                }
+            }
+            volume.append(&mut other, 1, false).unwrap();
+        }
+        for file in &files {
+            let pages = len as usize / 512;
+            // The first one begins before anybody can know how large the file will be.
+            assert!(huge_pages(file) >= pages - 2, "{n}: {}", huge_pages(file));
+        }
+    }
+}
+
 #[test]
 fn on_an_old_volume_windows_help_as_well() {
     // A third of the blocks is free, in holes of 4 to 400 blocks.

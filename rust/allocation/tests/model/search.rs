@@ -142,22 +142,32 @@ fn expected(volume: &Volume, request: &Request) -> Option<PblkRange> {
         let start = Pblk(start);
         Some(PblkRange { start, end })
     };
-    if let Some(place) = exact {
+    let huge = u64::from(geometry.huge().get());
+    let room = exact.map_or(0, |place| {
         let free = free_bits(volume, place.group, false);
         let room = free[place.bit as usize..]
             .iter()
             .take_while(|free| **free)
             .count();
-        if room > 0 && !volume.broken.contains(&place.group.get()) {
-            return take(pblk.0, room as u64);
+        match volume.broken.contains(&place.group.get()) {
+            true => 0,
+            false => room as u64,
         }
+    });
+    let begins_page = request.huge && n >= huge && u64::from(request.lblk.0) % huge == 0;
+    let is_straight = pblk.0 % huge == u64::from(request.lblk.0) % huge;
+    let at_once = match begins_page {
+        true => is_straight && room >= huge,
+        false => room > 0,
+    };
+    if at_once {
+        return take(pblk.0, room);
     }
     let goal = goal.unwrap_or(Place {
         group: geometry.volume().group(0).unwrap(),
         bit: 0,
     });
 
-    let huge = u64::from(geometry.huge().get());
     let halves = || std::iter::successors(Some(n), |n| Some(n / 2)).take_while(|n| *n > 0);
     let mut passes = vec![];
     passes.extend(
@@ -173,6 +183,9 @@ fn expected(volume: &Volume, request: &Request) -> Option<PblkRange> {
     }
     passes.push((1, false, true, true));
     for (least, align, uninit, seize) in passes {
+        if !align && room > 0 {
+            return take(pblk.0, room);
+        }
         for number in order(volume, goal.group) {
             let group = geometry.volume().group(number).unwrap();
             let flags = volume.usages[number as usize].flags;
@@ -225,8 +238,9 @@ fn the_best_run_is_found() {
                     0 => Goal::At(pblk),
                     _ => Goal::Near(pblk),
                 },
-                lblk: Lblk(numbers.below(3000) as u32),
+                lblk: Lblk(numbers.pick(&[512, 1, 7]) * numbers.below(6) as u32),
                 n: Blocks(1 + numbers.next() % longest),
+                huge: numbers.below(2) == 0,
             };
             let found = volume.search(&request);
             assert_eq!(
@@ -329,6 +343,7 @@ fn every_block_can_be_had_and_comes_back() {
                 goal: Goal::At(start),
                 lblk: Lblk(0),
                 n: Blocks(3),
+                huge: false,
             };
             let committed = volume.free()
                 > volume
@@ -387,6 +402,7 @@ fn bitmaps_are_not_read_in_vain_for_ever() {
         goal: Goal::Near(Pblk(1)),
         lblk: Lblk(0),
         n: Blocks(n),
+        huge: false,
     };
     assert_eq!(volume.search(&request(256)).map(len), Some(1));
     // Groups of two passes for each length down to two blocks, and one for a single block.
@@ -425,6 +441,7 @@ fn long_requests_get_huge_pages() {
             goal: Goal::Near(Pblk(0)),
             lblk: Lblk(lblk),
             n: Blocks(n),
+            huge: false,
         });
         found.map(|blocks| (blocks.start.0, len(blocks))).unwrap()
     };
@@ -440,6 +457,44 @@ fn long_requests_get_huge_pages() {
 }
 
 #[test]
+fn a_file_goes_on_where_huge_pages_map_it() {
+    let mut volume = Volume::new(MIDDLE, |group, bit| match group.get() {
+        2 => !(100..1600).contains(&bit),
+        5 => !(512..1024).contains(&bit),
+        _ => true,
+    });
+    let base = 2 * 2048;
+    let mut search = |at, lblk, n| {
+        let found = volume.search(&Request {
+            goal: Goal::At(Pblk(at)),
+            lblk: Lblk(lblk),
+            n: Blocks(n),
+            huge: true,
+        });
+        found.map(|blocks| (blocks.start.0, len(blocks))).unwrap()
+    };
+    // Straight, and all of a huge page.
+    assert_eq!(search(base + 512, 512, 512), (base + 512, 512));
+    // Straight, but there is not all of it; crooked.
+    assert_eq!(search(base + 1536, 512, 512), (base + 512, 512));
+    assert_eq!(search(base + 700, 512, 1000), (base + 1024 - 512, 1000));
+    // Within a huge page, and for less than one, the file goes on where it ends.
+    assert_eq!(search(base + 700, 100, 600), (base + 700, 600));
+    assert_eq!(search(base + 700, 512, 100), (base + 700, 100));
+    // As it does if nothing else is there.
+    let mut volume = Volume::new(MIDDLE, |group, bit| {
+        group.get() != 2 || !(100..1000).contains(&bit)
+    });
+    let found = volume.search(&Request {
+        goal: Goal::At(Pblk(base + 110)),
+        lblk: Lblk(1024),
+        n: Blocks(512),
+        huge: true,
+    });
+    assert_eq!(found.map(|blocks| blocks.start), Some(Pblk(base + 110)));
+}
+
+#[test]
 fn short_requests_leave_unwritten_groups_alone() {
     let mut volume = Volume::new(LARGE, |group, bit| group.get() == 1 && bit % 100 < 50);
     for n in (0..volume.bitmaps.len()).filter(|n| *n != 1) {
@@ -451,6 +506,7 @@ fn short_requests_leave_unwritten_groups_alone() {
             goal: Goal::Near(Pblk(group * 32768)),
             lblk: Lblk(0),
             n: Blocks(n),
+            huge: false,
         });
         volume
             .geometry
@@ -484,6 +540,7 @@ fn every_group_comes_once() {
             goal: Goal::Near(volume.geometry.volume().group_blocks(group).start),
             lblk: Lblk(0),
             n: Blocks(1),
+            huge: false,
         };
         assert_eq!(volume.search(&request), None);
         let looks: Vec<_> = volume.looks.iter().map(|group| group.get()).collect();

@@ -4,6 +4,7 @@
 
 use allocation::{
     ahead,
+    huge::Cut,
     hold,
     overlap,
     seize,
@@ -158,6 +159,8 @@ pub struct File {
     pub window: Window,
     /// Its blocks, each with its neighbour.
     pub extents: Vec<PblkRange>,
+    /// Whether huge pages are to map it.
+    pub huge: bool,
 }
 
 impl File {
@@ -166,6 +169,7 @@ impl File {
             ino,
             window: Window::default(),
             extents: vec![],
+            huge: false,
         }
     }
 
@@ -340,25 +344,35 @@ impl Volume {
     /// Gives a file up to `n` more blocks, next to each other; none if nothing is free.
     pub fn append(&mut self, file: &mut File, n: u64, windows: bool) -> Option<PblkRange> {
         let end = file.extents.last().map(|blocks| blocks.end);
-        let claimed = end.and_then(|end| {
+        let (len, lblk) = (file.len(), Lblk(file.len() as u32));
+        let block_size = self.geometry.volume().block_size();
+        let ahead = match windows {
+            true if file.huge => ahead(block_size, Blocks(len + n)),
+            true => ahead(block_size, Blocks(len)),
+            false => Blocks(0),
+        };
+        let cut = match file.huge {
+            true => Cut::new(self.geometry, end, lblk, Blocks(n), ahead),
+            false => Cut {
+                n: Blocks(n),
+                ahead,
+                in_window: true,
+            },
+        };
+        let n = cut.n.0;
+        let claimed = end.filter(|_| cut.in_window).and_then(|end| {
             file.window
                 .claim(&mut self.held, file.ino, end, Blocks(n), Spare)
         });
         let blocks = claimed.or_else(|| {
             file.window.close(&mut self.held, file.ino);
-            let len = file.len();
-            let block_size = self.geometry.volume().block_size();
-            let ahead = if windows {
-                ahead(block_size, Blocks(len)).0
-            } else {
-                0
-            };
             let group = self.geometry.volume().group_of(file.ino);
             let near = self.geometry.volume().group_blocks(group).start;
             let found = self.search(&Request {
                 goal: end.map_or(Goal::Near(near), Goal::At),
-                lblk: Lblk(len as u32),
-                n: Blocks(n + ahead),
+                lblk,
+                n: Blocks(n + cut.ahead.0),
+                huge: file.huge,
             })?;
             seize(&mut self.held, found);
             let end = Pblk(found.end.0.min(found.start.0 + n));
