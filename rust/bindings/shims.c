@@ -428,6 +428,12 @@ void stablefs_shim_i_uid_write(struct inode *inode, uid_t uid)
 	i_uid_write(inode, uid);
 }
 
+void stablefs_shim_init_delayed_work(struct delayed_work *work,
+				     work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
 void stablefs_shim_init_special_inode(struct inode *inode, umode_t mode,
 				      unsigned int major, unsigned int minor)
 {

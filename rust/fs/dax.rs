@@ -213,28 +213,49 @@ pub(super) fn claim(inode: &Inode, around: Claim, mapped: Claim) -> Result {
 /// whoever uses one of the pages, and by `vmsplice()` a page gets into a pipe, for as long as the
 /// owner of the pipe likes: neither memory reclaim nor a task that exits, and may be that owner, can
 /// wait for that. Here nobody waits, and such a file is kept until it is closed once more, or
-/// unmounted; but one that has no name any more, or is to be forgotten, is waited for.
+/// unmounted; or, if it has no name any more, [until nobody uses it](SuperBlock::linger).
 ///
 /// # Context
 ///
 /// Sleeps. No lock is held.
 pub(super) fn release(inode: &Inode) {
+    if !try_release(inode) && inode.nlink() == 0 {
+        inode.sb().linger(inode);
+    }
+}
+
+/// Has the last name of a file that somebody uses a page of, without having it open or mapped, be taken away: as
+/// [`release`] would, had he closed it later.
+///
+/// # Context
+///
+/// Sleeps. The inode is locked.
+pub(super) fn unlinked(inode: &Inode) {
+    if inode.nlink() == 0 && inode.is_dax() && !inode.mapping_mapped() && !inode.mapping_empty() {
+        inode.sb().linger(inode);
+    }
+}
+
+/// As [`release`]; `false` if somebody uses a page.
+pub(super) fn try_release(inode: &Inode) -> bool {
     if !inode.is_dax() || inode.mapping_mapped() {
-        return;
+        return true;
     }
     if inode.mapping_empty() && !inode.has_claims() {
-        return;
+        return true;
     }
     // What is forgotten is not written any more. What comes of it, those are told who ask for it.
     let _ = inode.filemap_write_and_wait_range(ByteRange::ALL);
     let lock = inode.filemap_invalidate_lock();
     if inode.mapping_is_dirty() {
-        // Somebody has been there again.
-        return;
+        // Somebody has been there again, who has it open.
+        return true;
     }
-    if kernel::dax::break_layout(&lock).is_ok() {
+    let is_unused = kernel::dax::break_layout(&lock).is_ok();
+    if is_unused {
         forget_claims(inode);
     }
+    is_unused
 }
 
 /// Lets others have blocks of an inode that are freed: their pages are gone.

@@ -22,6 +22,7 @@
 //! | `held` | spinlock of the same groups | what is said of them in memory, and which free blocks are not to be taken | [`SpinLockGuard`] |
 //! | `incidents` | spinlock of a [`Volume`] | of which errors the superblock is to tell | [`SpinLockGuard`] |
 //! | `space` | spinlock of an [`Allocator`] | how much is free, and reserved | [`SpinLockGuard`] |
+//! | `lingering` | mutex of a [`SuperBlock`] | which inodes wait to be evicted until nobody uses their pages | [`MutexGuard`] |
 //! | `claimed` | spinlock of [`Claims`] | for which place in which file blocks are mapped with DAX | [`SpinLockGuard`] |
 //!
 //! The order, outermost first, on each path; "map" stands for all that [`map`](super::map) takes:
@@ -40,7 +41,7 @@
 //! * truncate, punch, zero range with DAX: `i_rwsem`, exclusively → `invalidate_lock`, exclusively → writeback of the file, which
 //!   takes DAX entry locks and `i_mmap_rwsem` → DAX entry locks. Who uses a page is waited for with `i_rwsem` alone.
 //! * last close of a file that was mapped with DAX: `invalidate_lock`, exclusively → DAX entry locks,
-//!   and those given up, `claimed`.
+//!   and those given up, `claimed`; or, by itself, `lingering`. A worker does the same, and evicts with nothing held.
 //! * direct read: `i_rwsem` → (`mmap_lock` of the reader, for the pages it reads to; or
 //!   `invalidate_lock` and folio locks, should these be pages of a file) → map. `i_rwsem` is given up
 //!   once all is submitted.
@@ -67,7 +68,7 @@
 //! * who finds no room: with `i_rwsem` held, and `invalidate_lock` perhaps, or in a fault `mmap_lock`, but no folio lock
 //!   and no handle: writeback of the file; then `s_umount`, as a trylock → writeback of all files ([`promise`]).
 //! * names: `i_rwsem` of the directories and the inode, exclusively → a handle → all of the above, one
-//!   after the other. The directory's blocks are changed under its `i_rwsem`.
+//!   after the other; and that given up, `lingering`. The directory's blocks are changed under its `i_rwsem`.
 //! * attributes, read: `changing` → `inodes`, if the inode is in that list → buffers; `changing` →
 //!   `shared_xattrs` → buffers. All allocations are NOFS, as who has a handle may wait for `changing`.
 //!
@@ -105,8 +106,8 @@
 //!   evicts the inode, and made with the entry of the page locked: so whoever is told that blocks are
 //!   free to be mapped finds no other page of theirs.
 //! * The last close leaves a page as it is that somebody uses without having it mapped, and memory reclaim never gets to
-//!   it: both hold locks, or may be his. Who cuts a file waits for him with `i_rwsem` alone; and the last user of a deleted
-//!   file does, and an unmount.
+//!   it: both hold locks, or may be his. Who cuts a file waits for him with `i_rwsem` alone; a deleted file that somebody
+//!   uses so waits in `lingering`, and only an unmount waits for that.
 //! * A fault on DAX waits for a handle, or for `loading`, with the entry of the page locked. So nobody waits for an entry
 //!   who has one of these; nor does who makes room for the fault write back the file.
 //! * Room that is promised for nodes comes back when data are written, and the worker that records them takes none but a

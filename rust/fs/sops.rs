@@ -3,6 +3,7 @@
 //! What a mounted volume does.
 
 use super::{
+    dax,
     evict,
     groups,
     inode,
@@ -69,6 +70,10 @@ impl super_block::Operations for Stablefs {
     fn unfreeze_fs(sb: &SuperBlock) -> Result {
         writing::thaw(sb);
         Ok(())
+    }
+
+    fn is_unused(inode: &Inode) -> bool {
+        dax::try_release(inode)
     }
 
     fn deferred(sb: &SuperBlock) {

@@ -361,11 +361,14 @@ pub(crate) fn break_layout_and_wait<'a, T: FileSystemType>(
             bindings::filemap_write_and_wait_range((*inode).i_mapping, 0, i64::MAX);
         }
     }
-    let (start, last) = range.into_raw();
     let inode = pages.inode();
     inode.filemap_write_and_wait_range(range)?;
-    // SAFETY: Valid as long as there is the lock, which keeps faults out, and which is held again afterwards.
-    to_result(unsafe { bindings::dax_break_layout(inode.as_ptr(), start, last, Some(wait)) })?;
+    // Until all are gone without the lock having been given up.
+    while let Err(busy) = forget(inode, range) {
+        let (start, last) = busy.into_raw();
+        // SAFETY: Valid as long as there is the lock, which keeps faults out, and which is held again afterwards.
+        to_result(unsafe { bindings::dax_break_layout(inode.as_ptr(), start, last, Some(wait)) })?;
+    }
     Ok(pages)
 }
 
@@ -384,21 +387,31 @@ const MAX_FORGOTTEN: i64 = 256 << 20;
 ///
 /// Sleeps, but does not wait for whoever uses a page: nobody can say how long that will be.
 pub(crate) fn break_layout<T: FileSystemType>(lock: &InvalidateAlone<'_, T>) -> Result {
-    let inode = lock.inode();
-    let size = i64::try_from(inode.i_size_read()).unwrap_or(i64::MAX);
-    let mut start: i64 = 0;
+    forget(lock.inode(), ByteRange::ALL).map_err(|_| EBUSY)
+}
+
+/// Forgets pages of an inode that is evicted, as far as [`break_layout`] does.
+pub(super) fn evict<T: FileSystemType>(inode: &Inode<T>) {
+    if inode.is_dax() && !inode.mapping_empty() {
+        // C waits for the rest.
+        let _ = forget(inode, ByteRange::ALL);
+    }
+}
+
+/// Forgets pages of `range`, which nobody brings in now, up to those that somebody uses: where these are.
+fn forget<T: FileSystemType>(inode: &Inode<T>, range: ByteRange) -> Result<(), ByteRange> {
+    let (mut start, last) = range.into_raw();
     // Behind the end of the file there are no pages.
-    while start < size {
-        let end = start.saturating_add(MAX_FORGOTTEN);
-        // OVERFLOW: `end` is more than 0. C wants the last byte.
-        let last = end - 1;
-        // SAFETY: Valid as long as there is the lock, which keeps faults out. Without a function to
-        // wait with, C does not wait.
-        if unsafe { bindings::dax_break_layout(inode.as_ptr(), start, last, None) } != 0 {
-            return Err(EBUSY);
+    let size = i64::try_from(inode.i_size_read()).unwrap_or(i64::MAX);
+    while start <= last && start < size {
+        // OVERFLOW: of two that are not negative. C wants the last byte.
+        let end = start.saturating_add(MAX_FORGOTTEN - 1).min(last);
+        // SAFETY: Valid, and faults are kept out. Without a function to wait with, C does not wait.
+        if unsafe { bindings::dax_break_layout(inode.as_ptr(), start, end, None) } != 0 {
+            return Err(ByteRange::from_raw(start, end).unwrap_or(range));
         }
         current::cond_resched();
-        start = end;
+        start = end.saturating_add(1);
     }
     Ok(())
 }

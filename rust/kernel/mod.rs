@@ -33,6 +33,7 @@ pub(crate) mod integrity;
 pub(crate) mod iomap;
 pub(crate) mod jbd2;
 pub(crate) mod kiocb;
+mod lingering;
 pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod mnt_idmapping;

@@ -11,6 +11,7 @@
 //! C header: [include/linux/fs/super_types.h](srctree/include/linux/fs/super_types.h)
 
 use super::{
+    dax,
     deferred::Deferred,
     exportfs,
     inode::{
@@ -18,6 +19,7 @@ use super::{
         Inode, //
     },
     jbd2,
+    lingering::Lingering,
     ret,
     vfs::FileSystemType,
     xattr, //
@@ -306,6 +308,7 @@ impl<'a, T: FileSystemType> NewSuperBlock<'a, T> {
         let sb = self.as_ptr();
         let info = Info::<T> {
             deferred: Deferred::new(sb),
+            lingering: KBox::pin_init(Lingering::new(), GFP_KERNEL)?,
             journal: SetOnce::new(),
             data,
         };
@@ -420,6 +423,8 @@ impl<T: FileSystemType> Deref for Filled<'_, T> {
 struct Info<T: FileSystemType> {
     /// Cancelled before anything is dropped.
     deferred: Deferred,
+    /// Stopped before the superblock is shut down.
+    lingering: Pin<KBox<Lingering<T>>>,
     /// Ended before the data are dropped.
     journal: SetOnce<jbd2::Loaded<'static, T::Journal>>,
     data: T::SuperBlock,
@@ -509,6 +514,20 @@ impl<T: FileSystemType> SuperBlock<T> {
     pub(crate) fn flush_deferred(&self) {
         // SAFETY: As above.
         unsafe { self.info().deferred.flush() };
+    }
+
+    /// Keeps an inode that is to go until [nobody uses it](Operations::is_unused). Without memory for that nothing is done:
+    /// who gives it up waits.
+    ///
+    /// # Context
+    ///
+    /// Sleeps. The superblock is mounted.
+    pub(crate) fn linger(&self, inode: &Inode<T>)
+    where
+        T: Operations,
+    {
+        // SAFETY: An inode that the superblock has is not there any more when that is stopped, by `kill_sb`.
+        let _ = unsafe { self.info().lingering.keep(inode.into()) };
     }
 
     /// As [`sb_start_intwrite`](Self::sb_start_intwrite), unless the volume is frozen, or about to be.
@@ -662,6 +681,16 @@ pub(crate) trait Operations: FileSystemType {
         Ok(())
     }
 
+    /// Whether nobody uses the pages of an inode that is [kept](SuperBlock::linger), but has not mapped them; or somebody
+    /// has it open, who will look at that himself.
+    ///
+    /// # Context
+    ///
+    /// A worker: sleeps.
+    fn is_unused(_inode: &Inode<Self>) -> bool {
+        true
+    }
+
     /// Does what was [asked for](SuperBlock::queue_deferred) where it could not be done.
     ///
     /// # Context
@@ -739,6 +768,10 @@ impl<T: Operations> OperationsTable<T> {
     ///
     /// Called by the VFS only: nobody else has the inode, whose superblock is of type `T`.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
+        // SAFETY: The inode came from `alloc_inode::<T>`, and is valid during this call.
+        if let Some(inode) = unsafe { Inode::<T>::from_raw_filled(inode) } {
+            dax::evict(inode);
+        }
         // A device may still use pages of a file that nobody maps any more.
         // SAFETY: Valid by the contract of this function; may sleep here.
         unsafe { bindings::dax_break_layout_final(inode) };
@@ -910,9 +943,15 @@ pub(super) unsafe fn set_posix_acl(sb: *mut bindings::super_block, is_on: bool) 
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystemType>(sb: *mut bindings::super_block) {
     // SAFETY: Valid during this call; null if the device could not be opened.
     let bdev = unsafe { (*sb).s_bdev };
+    // SAFETY: Valid as above.
+    let data = unsafe { (*sb).s_fs_info };
+    if !data.is_null() {
+        // SAFETY: `fill` left a box here, and nobody uses the volume any more.
+        unsafe { &*data.cast::<Info<T>>() }.lingering.stop();
+    }
     // SAFETY: By the contract of this function.
     unsafe { bindings::generic_shutdown_super(sb) };
-    // SAFETY: Valid as above.
+    // SAFETY: Valid as above; a volume that was not mounted may have given its data up.
     let data = unsafe { (*sb).s_fs_info };
     if !data.is_null() {
         // SAFETY: `fill` left a box here.

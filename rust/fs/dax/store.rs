@@ -256,14 +256,15 @@ fn fill(write: &mut Write<'_>, len: usize) -> Result<usize> {
     let mut tries = 0..2;
     let filled = loop {
         promise::with_room(inode, promise::PAUSES, || allocator.check_nodes(Blocks(1)))?;
-        let lock = inode.filemap_invalidate_lock();
-        let filled = with_memory(|| fill_some(write, inode, lblks, before, who));
-        // Of no more than that: others may have data mapped beside it.
-        let n = filled.as_ref().map_or(0, |n| blocks::to_u64(*n));
-        if let Some(range) = ByteRange::new(pos, n) {
-            dax::forget_zeroes(&lock, range);
-        }
-        drop(lock);
+        let filled = with_memory(|| {
+            let lock = inode.filemap_invalidate_lock();
+            let filled = fill_some(write, inode, lblks, before, who)?;
+            // Of no more than that: others may have data mapped beside it.
+            if let Some(range) = ByteRange::new(pos, blocks::to_u64(filled)) {
+                dax::forget_zeroes(&lock, range);
+            }
+            Ok(filled)
+        });
         match filled {
             Err(error)
                 if error == ENOSPC && tries.next().is_some() && promise::make_room(inode.sb()) => {}

@@ -6,7 +6,7 @@
 
 use super::{
     super::{
-        inode,
+        dax, inode,
         metadata::{
             self,
             At, //
@@ -124,7 +124,9 @@ fn remove(
         entries::finish(&transaction, dir)?;
         forget(&transaction, inode)
     })?;
-    transaction.stop()
+    transaction.stop()?;
+    dax::unlinked(&inode);
+    Ok(())
 }
 
 /// Makes sure that [`forget`] cannot fail.

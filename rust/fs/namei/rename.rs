@@ -10,7 +10,7 @@
 
 use super::{
     super::{
-        inode,
+        dax, inode,
         transaction::{
             with_room,
             Edit,
@@ -225,7 +225,9 @@ fn replace(old: &Name<'_>, new_dir: Locked<'_, Stablefs>, victim: &Victim<'_, St
         }
         entries::finish(&transaction, new_dir)
     })?;
-    transaction.stop()
+    transaction.stop()?;
+    dax::unlinked(&replaced);
+    Ok(())
 }
 
 fn exchange(old: &Name<'_>, new: &Name<'_>) -> Result {

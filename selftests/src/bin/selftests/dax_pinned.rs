@@ -2,7 +2,7 @@
 
 //! A device holds a page of a DAX file, and will store to it: whoever takes the block away from the file, by truncation,
 //! a hole, zeroes or the last unlink, waits for the device, so that it never stores to what has become another file's.
-//! Nobody else waits.
+//! Nobody else waits, nor anybody for a pipe that has a page of a file that is given up: it may be his own.
 //!
 //! The device is an `O_DIRECT` read, into a mapping, of a disk that waits until it is told to go on. Meanwhile, and after,
 //! other files take all blocks that there are.
@@ -11,16 +11,17 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use rustix::fs::{fallocate, FallocateFlags};
+use rustix::fs::{fallocate, statvfs, FallocateFlags};
 use rustix::io::Errno;
+use rustix::pipe::pipe;
 use stablefs_selftests::aio::Reading;
 use stablefs_selftests::blockdev::Dm;
 use stablefs_selftests::dax::{self, is_dax, ALWAYS, HUGE, PAGE};
@@ -50,6 +51,12 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("punch_in_a_huge_page", |env| taken(env, 2 * HUGE, punch)),
         Case::new("unlink", |env| unlinked(env, SMALL)),
         Case::new("unlink_of_a_huge_page", |env| unlinked(env, 2 * HUGE)),
+        Case::new("unlinked_with_a_page_in_a_pipe", |env| {
+            in_a_pipe(env, Last::Name)
+        }),
+        Case::new("closed_with_a_page_in_a_pipe", |env| {
+            in_a_pipe(env, Last::Descriptor)
+        }),
     ],
 };
 
@@ -331,6 +338,80 @@ fn unlinked(env: &Env, len: usize) -> Result<()> {
     look(mounted.dir(), None, &more).context("after a remount")?;
     ensure!(!mounted.dir().join(NAME).exists(), "it is there again");
     mounted.unmount()
+}
+
+/// What a file loses last.
+#[derive(Clone, Copy)]
+enum Last {
+    Name,
+    Descriptor,
+}
+
+/// Whoever gives up a file may be he who has a page of it in a pipe: he does not wait. The page stays what it was as long as it
+/// is in the pipe, and then there is as much room as before.
+fn in_a_pipe(env: &Env, last: Last) -> Result<()> {
+    let stage = Stage::new(env, SMALL)?;
+    let Stage {
+        mounted,
+        file,
+        mapping,
+        ..
+    } = stage;
+    let dir = mounted.dir();
+    let room = || -> Result<u64> { Ok(statvfs(dir)?.f_bfree) };
+    let (end, start) = pipe()?;
+    let mut end = File::from(end);
+    let before = room()?;
+    mapping.splice_to(AT..AT + PAGE, &start)?;
+    let early = thread::scope(|scope| -> Result<bool> {
+        let (ended, has_ended) = mpsc::channel();
+        scope.spawn(move || {
+            drop(mapping);
+            let name = dir.join(NAME);
+            let given_up = match last {
+                Last::Name => {
+                    drop(file);
+                    fs::remove_file(name)
+                }
+                Last::Descriptor => {
+                    let removed = fs::remove_file(name);
+                    drop(file);
+                    removed
+                }
+            };
+            let _ = ended.send(given_up);
+        });
+        let early = has_ended.recv_timeout(PATIENCE / 4);
+        let filled = fill(dir, "meanwhile");
+        let mut page = [0; PAGE];
+        end.read_exact(&mut page)?;
+        differ("the pipe", &to_words(&page), |_| FILE)?;
+        filled?;
+        let is_early = early.is_ok();
+        match early {
+            Ok(given_up) => given_up,
+            Err(_) => has_ended
+                .recv_timeout(PATIENCE)
+                .context("it waits for ever")?,
+        }?;
+        Ok(is_early)
+    })?;
+    fs::remove_file(dir.join("meanwhile"))?;
+    let deadline = Instant::now() + PATIENCE;
+    // The file's pages are not free at once.
+    while room()? < before + (SMALL / PAGE) as u64 {
+        ensure!(
+            Instant::now() < deadline,
+            "{} blocks free, {before} before",
+            room()?
+        );
+        thread::sleep(PAUSE / 10);
+    }
+    look(dir, None, &[])?;
+    mounted.unmount()?;
+    env.fstyp.check(env.dev()?)?;
+    ensure!(early, "who gives the file up waits for the pipe");
+    Ok(())
 }
 
 /// The page is stored to, written, read and fsynced, and others fill the volume, while the device holds the page.
