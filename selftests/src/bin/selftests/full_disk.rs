@@ -33,7 +33,7 @@ use stablefs_selftests::volume;
 pub(crate) const PROGRAM: Program = Program {
     name: "full_disk",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Pmem, Kind::Dif]),
+        on: Cow::Borrowed(&[Kind::Pmem, Kind::Plain]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
     },

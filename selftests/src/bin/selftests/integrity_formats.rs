@@ -109,7 +109,9 @@ fn disk_looks(dev: &Path) -> Result<()> {
         over.store(true, Ordering::Relaxed);
         ensure!(refused, "it takes whatever changes");
         Ok(())
-    })
+    })?;
+    // What has changed while the disk took it, after it had looked, nobody could read.
+    Ok(words.write_to(0..AT_ONCE, &disk, 0)?)
 }
 
 /// What is read is looked at, by disk and kernel, and by the kernel alone.

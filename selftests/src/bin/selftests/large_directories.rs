@@ -31,7 +31,7 @@ use stablefs_selftests::volume;
 pub(crate) const PROGRAM: Program = Program {
     name: "large_directories",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Pmem, Kind::Dif]),
+        on: Cow::Borrowed(&[Kind::Pmem]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[Fstyp::Stablefs, Fstyp::Ext4]),
     },

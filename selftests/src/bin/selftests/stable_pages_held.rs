@@ -32,7 +32,7 @@ use stablefs_selftests::words::{Words, WORD};
 pub(crate) const PROGRAM: Program = Program {
     name: "stable_pages_held",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme, Kind::Plain]),
+        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[]),
     },

@@ -31,7 +31,7 @@ use stablefs_selftests::worker::{Work, Worker};
 pub(crate) const PROGRAM: Program = Program {
     name: "stable_pages_pinned",
     needs: Needs {
-        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme, Kind::Plain]),
+        on: Cow::Borrowed(&[Kind::Dif, Kind::Nvme]),
         volume: Volume::Raw,
         only: Cow::Borrowed(&[]),
     },
