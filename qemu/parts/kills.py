@@ -18,7 +18,7 @@ NAME = "survives_kills"
 CASE = "on_pmem"
 FILESYSTEMS = ("stablefs", "ext4")
 # In a run of usual length.
-KILLS = 4
+KILLS = 10
 # Of the machines that have something to recover, one in so many is killed meanwhile.
 IN_RECOVERY = 4
 # Seconds that the guest works, or recovers, at most, before it is killed.
