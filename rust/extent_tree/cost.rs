@@ -18,7 +18,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// That of [`insert`](super::Tree::insert) or [`convert`](super::Tree::convert), in a tree with
+    /// That of [`insert`](super::Tree::insert), [`convert`](super::Tree::convert), [`split`](super::Tree::split)
+    /// or [`join`](super::Tree::join), in a tree with
     /// `depth` levels below the root: each node on the path changes, and is split, and the tree grows;
     /// or the only node below the root comes to fit into it.
     pub fn change(depth: u16) -> Self {
@@ -29,7 +30,17 @@ impl Cost {
         }
     }
 
-    /// That of [`remove`](super::Tree::remove): the same; or the last extent goes that there is below
+    /// That of [`shift_left`](super::Tree::shift_left) or [`shift_right`](super::Tree::shift_right): each node on the
+    /// path changes, where the leaf is the first below it; or the only node below the root, which is no leaf, fits into it.
+    pub fn shift(depth: u16) -> Self {
+        Self {
+            created: 0,
+            freed: u16::from(depth > 1),
+            ..Self::change(depth)
+        }
+    }
+
+    /// That of [`remove`](super::Tree::remove): the same as that of a change; or the last extent goes that there is below
     /// each node on the path, after which there is only one node below the root, which fits into it.
     pub fn remove(depth: u16) -> Self {
         Self {

@@ -5,9 +5,10 @@
 //! a step: path read → planned, with access to all that changes and all new blocks there → changed
 //!
 //! A [`Tree`] is changed in steps, each in one handle of the journal, and each of which leaves a tree
-//! in good order: [`insert`](Tree::insert), [`convert`](Tree::convert), [`remove`](Tree::remove). A
-//! step changes one extent, in one leaf, and what that means for the nodes above. [`Cost`] says how
-//! many blocks that can be. Where nodes are kept, and by which rules, is for [`Nodes`] to say.
+//! in good order: [`insert`](Tree::insert), [`convert`](Tree::convert), [`remove`](Tree::remove),
+//! [`split`](Tree::split), [`join`](Tree::join). A step changes one extent, in one leaf, and what that
+//! means for the nodes above; [`shift_left`](Tree::shift_left) and [`shift_right`](Tree::shift_right) change
+//! all of a leaf that moves. [`Cost`] says how many blocks that can be. Where nodes are kept, and by which rules, is for [`Nodes`] to say.
 //!
 //! Everything that reads, or can find the disk full, comes before the first change. So an error from
 //! there leaves the tree as it was, and gives back the blocks that it would have had. After an error
@@ -41,6 +42,7 @@ mod nodes;
 mod path;
 mod plan;
 mod remove;
+mod shift;
 mod splice;
 
 pub use convert::Converted;

@@ -13,6 +13,7 @@ use super::{
         Level,
         Path, //
     },
+    shift::Moved,
     splice::{
         append,
         Splice, //
@@ -59,6 +60,8 @@ impl<N: Nodes> Plan<N> {
 enum Change<N: Nodes> {
     /// A node changes.
     Splice { block: N::Access, splice: Splice },
+    /// Extents of a leaf move.
+    Shift { block: N::Access, moved: Moved },
     /// A node keeps the first `at` of its entries, and a new one gets the others. One of both is
     /// where `splice`, whose places are in the old one, happens.
     Split {
@@ -84,8 +87,20 @@ impl<N: Nodes> Tree<'_, N> {
     // The kernel's stack is short, and allocating and freeing go deep: so what one of the steps has on
     // the stack is not to be there in the others, and what they share is there once.
     pub(super) fn change(&mut self, mut path: Path<N::Block>, splice: Splice) -> Result<(), N> {
+        self.execute(|this, plan| this.plan(&mut path, splice, plan))
+    }
+
+    /// Moves extents of the leaf at the end of a path, and changes what depends on it.
+    pub(super) fn move_extents(&mut self, mut path: Path<N::Block>, moved: Moved) -> Result<(), N> {
+        self.execute(|this, plan| this.plan_shift(&mut path, moved, plan))
+    }
+
+    fn execute(
+        &mut self,
+        make: impl FnOnce(&mut Self, &mut Plan<N>) -> Result<(), N>,
+    ) -> Result<(), N> {
         let mut plan = Plan::NOTHING;
-        let planned = self.plan(&mut path, splice, &mut plan);
+        let planned = make(self, &mut plan);
         if planned.is_err() {
             self.cancel(&mut plan);
             return planned;
@@ -155,6 +170,35 @@ impl<N: Nodes> Tree<'_, N> {
             splice = above;
         }
         self.plan_root(path, splice, plan)
+    }
+
+    /// Finds out what to do about a leaf whose extents move.
+    #[inline(never)]
+    fn plan_shift(
+        &mut self,
+        path: &mut Path<N::Block>,
+        moved: Moved,
+        plan: &mut Plan<N>,
+    ) -> Result<(), N> {
+        let Some(level) = path.levels.pop() else {
+            let mut root = path.root;
+            NodeMut::root(&mut root)
+                .and_then(|mut node| moved.apply(&mut node))
+                .ok_or(Error::Inconsistent)?;
+            plan.root = Some(root);
+            return Ok(());
+        };
+        let Level { at, child, .. } = level;
+        let start = moved.start_after(child).ok_or(Error::Inconsistent)?;
+        let block = self.nodes.access(level.block)?;
+        let change = Change::Shift { block, moved };
+        plan.changes.push(change).ok_or(Error::Inconsistent)?;
+        if start == child.lblks().start {
+            return Ok(());
+        }
+        let child = self.child(child.pblk(), child.depth(), start, child.lblks().end)?;
+        let above = replace(at, &[child]).ok_or(Error::Inconsistent)?;
+        self.plan(path, above, plan)
     }
 
     /// Has a node split that has no room for what it is to hold.
@@ -290,6 +334,9 @@ impl<N: Nodes> Tree<'_, N> {
             Change::Splice { block, splice } => self.nodes.change(block, |bytes| {
                 sealed::<N::Crc>(NodeMut::block(bytes), seed, |node| splice.apply(node))
             })?,
+            Change::Shift { block, moved } => self.nodes.change(block, |bytes| {
+                sealed::<N::Crc>(NodeMut::block(bytes), seed, |node| moved.apply(node))
+            })?,
             Change::Append { new, depth, with } => self.nodes.fill(new, |bytes| {
                 sealed::<N::Crc>(NodeMut::new_block(bytes, depth), seed, |node| {
                     append(node, with.run())
@@ -344,7 +391,7 @@ impl<N: Nodes> Change<N> {
     /// The new block for it, if it takes one.
     fn into_new(self) -> Option<N::New> {
         match self {
-            Self::Splice { .. } => None,
+            Self::Splice { .. } | Self::Shift { .. } => None,
             Self::Split { new, .. } | Self::Append { new, .. } | Self::Grow { new, .. } => {
                 Some(new)
             }

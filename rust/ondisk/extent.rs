@@ -40,6 +40,7 @@ use super::{
     Pblk,
     PblkRange,
     Result,
+    Shift,
     Structure,
     Superblock, //
 };
@@ -146,6 +147,16 @@ impl Extent {
             return None;
         }
         self.start.checked_add(lblk.checked_sub(self.lblks.start)?)
+    }
+
+    /// The same blocks of the volume, elsewhere in the file; `None` where no file has these.
+    pub fn shifted(&self, shift: Shift) -> Option<Self> {
+        let start = self.lblks.start.shifted(shift)?;
+        let end = start.checked_add(self.len())?;
+        Some(Self {
+            lblks: LblkRange { start, end },
+            ..*self
+        })
     }
 }
 

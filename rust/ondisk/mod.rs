@@ -84,7 +84,8 @@ pub use units::{
     Lblk,
     LblkRange,
     Pblk,
-    PblkRange, //
+    PblkRange,
+    Shift, //
 };
 pub use update::{
     ErrorRecord,

@@ -74,6 +74,25 @@ impl Lblk {
     }
 }
 
+/// How far blocks move within a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    /// Towards its beginning.
+    Left(Blocks),
+    /// Towards its end.
+    Right(Blocks),
+}
+
+impl Lblk {
+    /// Where it is when blocks have moved, if a file has such a block.
+    pub fn shifted(self, shift: Shift) -> Option<Self> {
+        match shift {
+            Shift::Left(n) => self.0.checked_sub(u32::try_from(n.0).ok()?).map(Self),
+            Shift::Right(n) => self.checked_add(n),
+        }
+    }
+}
+
 /// Blocks of a file that follow each other: `[start, end)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LblkRange {
@@ -183,7 +202,8 @@ mod tests {
         Lblk,
         LblkRange,
         Pblk,
-        PblkRange, //
+        PblkRange,
+        Shift, //
     };
 
     #[test]
@@ -212,6 +232,11 @@ mod tests {
         assert_eq!(Lblk::END.checked_add(Blocks(1)), None);
         assert_eq!(Lblk(3).checked_sub(Lblk(5)), None);
         assert_eq!(Lblk(5).checked_sub(Lblk(3)), Some(Blocks(2)));
+        assert_eq!(Lblk(5).shifted(Shift::Left(Blocks(5))), Some(Lblk(0)));
+        assert_eq!(Lblk(5).shifted(Shift::Left(Blocks(6))), None);
+        assert_eq!(Lblk(5).shifted(Shift::Left(Blocks(1 << 32))), None);
+        assert_eq!(Lblk(5).shifted(Shift::Right(Blocks(2))), Some(Lblk(7)));
+        assert_eq!(Lblk::END.shifted(Shift::Right(Blocks(1))), None);
     }
 
     #[test]

@@ -132,6 +132,31 @@ fn change(store: &mut Store, numbers: &mut Numbers, shrinks: bool) {
                 }
             }
         }
+        // What moves must not get too far: e2fsck has something to say of files that are too large.
+        6 if store
+            .extents()
+            .last()
+            .is_none_or(|last| last.lblks().end.0 < 100_000) =>
+        {
+            if store.step(|tree| tree.split(lblks.start)).is_ok() {
+                let mut rest = LblkRange::all_from(lblks.start);
+                let by = Blocks(1 + u64::from(lblk % 7));
+                while let Some(next) = store.step(|tree| tree.shift_right(rest, by)).unwrap() {
+                    rest = next;
+                }
+            }
+        }
+        7 => {
+            while let Some(removed) = store.step(|tree| tree.remove(lblks, Blocks(7))).unwrap() {
+                let pblks = removed.pblks();
+                store.free.extend(pblks.start.0..pblks.end.0);
+            }
+            let mut hole = lblks;
+            while let Some(next) = store.step(|tree| tree.shift_left(hole)).unwrap() {
+                hole = next;
+            }
+            store.step(|tree| tree.join(lblks.start)).unwrap();
+        }
         4..7 => {
             let mut lblks = lblks;
             while lblks.start < lblks.end {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nodes of extent trees that change in place: checked → some entries replaced by others → sealed.
+//! Nodes of extent trees that change in place: checked → some entries replaced by others, or moved in the file → sealed.
 //!
 //! Entries that stay are moved as bytes, so that a change costs what it moves, and the checksum.
 //! Who changes a node keeps its key in the node above as it has to be.
@@ -28,7 +28,8 @@ use crate::ondisk::{
     checksum::Seed,
     Blocks,
     Crc32c,
-    Lblk, //
+    Lblk,
+    Shift, //
 };
 use core::ops::Range;
 
@@ -223,6 +224,31 @@ impl<'a> NodeMut<'a> {
         }
         self.header.eh_entries = eh_entries;
         self.header.put(self.bytes.first_chunk_mut()?);
+        Some(())
+    }
+
+    /// Has the extents `at` be elsewhere in the file. Unless there are some, and all extents are in order
+    /// then, nothing is changed.
+    pub fn shift(&mut self, at: Range<usize>, shift: Shift) -> Option<()> {
+        let old = Records::<RECORD>::new(self.bytes, RECORD, self.header.eh_entries)?;
+        let before = at.start.checked_sub(1).and_then(|n| old.get(n));
+        let [first, last] = [at.start, at.end.checked_sub(1)?].map(|n| {
+            let moved = Extent::from_record(old.get(n)?)?.shifted(shift)?;
+            moved.record()
+        });
+        let (first, last) = (first?, last?);
+        // Those in between keep their order, and one in a row is the first and the last.
+        let ends = [first, last];
+        let moved = ends.iter().take(at.len().min(2));
+        let all = before.into_iter().chain(moved).chain(old.get(at.end));
+        if at.is_empty() || !self.is_leaf() || !self.are_ordered(all) {
+            return None;
+        }
+        let entries = self.bytes.get_mut(RECORD..)?;
+        for entry in entries.chunks_exact_mut(RECORD).take(at.end).skip(at.start) {
+            let entry: &mut [u8; RECORD] = entry.first_chunk_mut()?;
+            *entry = Extent::from_record(entry)?.shifted(shift)?.record()?;
+        }
         Some(())
     }
 

@@ -30,7 +30,9 @@ use ondisk::{
         Node,
         MAX_DEPTH, //
     },
+    Blocks,
     Lblk,
+    LblkRange,
     Pblk, //
 };
 
@@ -74,6 +76,15 @@ fn two_ways(depth: u16) -> Store {
     store
 }
 
+/// A root with one way down without branches, and one extent at its end.
+fn one_way(depth: u16) -> Store {
+    let mut store = Store::new(&volume(true), 1_000_000);
+    let child = thin(&mut store, &mut 2000, depth - 1, 1000, Lblk::END.0);
+    store.root = Entries::Children(&[child]).root(&store.volume).unwrap();
+    store.leaves();
+    store
+}
+
 /// What a step touches.
 fn touched<T>(
     store: &Store,
@@ -100,6 +111,7 @@ fn what_is_said_is_what_it_costs() {
         let mut inserts = vec![];
         let mut converts = vec![];
         let mut removes = vec![];
+        let mut shifts = vec![];
         // Every node on the path is split; at the greatest depth there is room in the root for that.
         let (mut store, starts) = full(depth);
         if depth == MAX_DEPTH {
@@ -111,7 +123,14 @@ fn what_is_said_is_what_it_costs() {
         inserts.push(touched(&store, |tree| tree.insert(hole)));
         converts.push(touched(&store, |tree| tree.convert(middle, WRITTEN)));
         removes.push(touched(&store, |tree| tree.remove(middle, ALL)));
+        inserts.push(touched(&store, |tree| tree.split(Lblk(start + 1))));
         if depth > 0 {
+            // All nodes on the path begin with the leaf that moves; and so below a node that fits then.
+            let behind = LblkRange::all_from(Lblk(1000));
+            for store in [two_ways(depth), one_way(depth)] {
+                shifts.push(touched(&store, |tree| tree.shift_right(behind, Blocks(1))));
+                shifts.push(touched(&store, |tree| tree.shift_left(range(998, 999))));
+            }
             // The same below a node that fits into the root then.
             let (store, start) = narrow(depth);
             let hole = extent(&store.volume, start + 3, start + 4, 7, WRITTEN);
@@ -125,5 +144,8 @@ fn what_is_said_is_what_it_costs() {
         assert_eq!(most(&inserts), Cost::change(depth), "depth {depth}");
         assert_eq!(most(&converts), Cost::change(depth), "depth {depth}");
         assert_eq!(most(&removes), Cost::remove(depth), "depth {depth}");
+        if depth > 0 {
+            assert_eq!(most(&shifts), Cost::shift(depth), "depth {depth}");
+        }
     }
 }

@@ -26,6 +26,7 @@ use ondisk::{
         Extent,
         State, //
     },
+    Blocks,
     Crc32c,
     Lblk,
     LblkRange,
@@ -453,4 +454,120 @@ fn what_others_made_is_taken_or_refused() {
     store.root[0] = 0;
     let refused = insert(&mut store, (700, 701, 7, WRITTEN));
     assert!(matches!(refused, Err(Error::Format { pblk: None, .. })));
+}
+
+#[test]
+fn only_holes_are_closed() {
+    let extents = [(10, 20, FAR, WRITTEN), (30, 40, FAR + 1000, UNWRITTEN)];
+    let mut closed = store(&extents);
+    let before = closed.contents();
+    for (start, end) in [
+        (19, 22),
+        (9, 11),
+        (5, 12),
+        (10, 12),
+        (12, 15),
+        (29, 31),
+        (0, 100),
+    ] {
+        let refused = closed.step(|tree| tree.shift_left(range(start, end)));
+        assert_eq!(refused, Err(Error::Occupied), "{start}..{end}");
+        assert!(closed.contents() == before);
+    }
+    for (start, end) in [(40, 50), (100, Lblk::END.0), (Lblk::END.0, Lblk::END.0)] {
+        assert_eq!(
+            closed.step(|tree| tree.shift_left(range(start, end))),
+            Ok(None)
+        );
+    }
+    let next = closed.step(|tree| tree.shift_left(range(20, 30)));
+    assert_eq!(next, Ok(Some(range(30, 40))));
+    check(
+        &closed,
+        &[(10, 20, FAR, WRITTEN), (20, 30, FAR + 1000, UNWRITTEN)],
+    );
+    let next = closed.step(|tree| tree.shift_left(range(0, 10)));
+    assert_eq!(next, Ok(Some(range(20, 30))));
+    check(
+        &closed,
+        &[(0, 10, FAR, WRITTEN), (10, 20, FAR + 1000, UNWRITTEN)],
+    );
+    assert_eq!(
+        store(&[]).step(|tree| tree.shift_left(range(0, 9))),
+        Ok(None)
+    );
+}
+
+#[test]
+fn there_has_to_be_room_to_the_right() {
+    let end = Lblk::END.0;
+    let extents = [
+        (10, 20, FAR, WRITTEN),
+        (end - 9, end - 5, FAR + 1000, WRITTEN),
+    ];
+    let mut moved = store(&extents);
+    let before = moved.contents();
+    let mut shift =
+        |start, end, by| moved.step(|tree| tree.shift_right(range(start, end), Blocks(by)));
+    for (start, end, by) in [
+        // Behind what a file can have, or where numbers end.
+        (0, end, 6),
+        (0, end, 1 << 32),
+        (0, end, u64::MAX),
+        // Over the next.
+        (0, 21, u64::from(end)),
+        // An extent is cut.
+        (11, end - 9, 1),
+        (0, 15, 1),
+    ] {
+        assert_eq!(
+            shift(start, end, by),
+            Err(Error::Occupied),
+            "{start}..{end}"
+        );
+    }
+    assert_eq!(shift(21, end - 9, 1), Ok(None));
+    assert_eq!(shift(0, 0, 1), Ok(None));
+    assert!(moved.contents() == before);
+    let rest = moved.step(|tree| tree.shift_right(range(15, end), Blocks(5)));
+    assert_eq!(rest, Err(Error::Occupied));
+    moved.step(|tree| tree.split(Lblk(15))).unwrap();
+    let rest = moved.step(|tree| tree.shift_right(range(15, end), Blocks(5)));
+    assert_eq!(rest, Ok(Some(range(15, 15))));
+    check(
+        &moved,
+        &[
+            (10, 15, FAR, WRITTEN),
+            (20, 25, FAR + 5, WRITTEN),
+            (end - 4, end, FAR + 1000, WRITTEN),
+        ],
+    );
+}
+
+#[test]
+fn extents_are_cut_and_put_together() {
+    let whole = (10, 20, FAR, UNWRITTEN);
+    let mut cut = store(&[whole]);
+    for at in [0, 9, 10, 20, 21] {
+        cut.step(|tree| tree.split(Lblk(at))).unwrap();
+        cut.step(|tree| tree.join(Lblk(at))).unwrap();
+        assert_eq!(cut.calls.done, 0);
+    }
+    cut.step(|tree| tree.split(Lblk(13))).unwrap();
+    let two = [(10, 13, FAR, UNWRITTEN), (13, 20, FAR + 3, UNWRITTEN)];
+    check(&cut, &two);
+    cut.step(|tree| tree.join(Lblk(13))).unwrap();
+    check(&cut, &[whole]);
+    let apart = [(10, 13, FAR, UNWRITTEN), (13, 20, FAR + 4, UNWRITTEN)];
+    let mut none = store(&apart);
+    none.step(|tree| tree.join(Lblk(13))).unwrap();
+    check(&none, &apart);
+    // Into the root, if that has room.
+    let mut many = scattered(5);
+    assert_eq!(many.depth(), 1);
+    insert(&mut many, (10, 11, FAR + 10, UNWRITTEN)).unwrap();
+    many.step(|tree| tree.remove(range(10, 11), ALL)).unwrap();
+    insert(&mut many, (9, 10, FAR + 9, UNWRITTEN)).unwrap();
+    many.step(|tree| tree.join(Lblk(9))).unwrap();
+    assert_eq!(many.extents().len(), 6);
 }

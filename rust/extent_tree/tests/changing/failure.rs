@@ -25,7 +25,9 @@ use ondisk::{
         Entries,
         MAX_DEPTH, //
     },
+    Blocks,
     Lblk,
+    LblkRange,
     Pblk, //
 };
 
@@ -137,6 +139,17 @@ fn failed_steps_leave_no_trace() {
         });
         every_call_fails(&store, |tree| tree.remove(range(start + 1, start + 2), ALL));
         every_call_fails(&store, |tree| tree.remove(range(start, start + 2), ALL));
+        every_call_fails(&store, |tree| tree.split(Lblk(start + 1)));
+        // In the middle of the leaf, and the leaf behind it.
+        every_call_fails(&store, |tree| tree.shift_left(range(start - 1, start)));
+        every_call_fails(&store, |tree| {
+            tree.shift_right(range(start, start + 4), Blocks(1))
+        });
+        every_call_fails(&store, |tree| {
+            tree.shift_right(LblkRange::all_from(Lblk(start)), Blocks(1))
+        });
+        let last = starts[starts.len() - 1] + 3;
+        every_call_fails(&store, |tree| tree.shift_left(range(last, last + 1)));
         // The last extent below one of the nodes of the root, and with it what is below.
         every_call_fails(&store, |tree| tree.remove(range(0, start - 1), ALL));
         let last = extent(&store.volume, Lblk::END.0 - 9, Lblk::END.0 - 8, 7, WRITTEN);
@@ -219,8 +232,16 @@ fn damaged_trees_are_changed_or_refused() {
 
         let lblks = range(0, 1 + numbers.below(3000) as u32);
         let one = extent(&store.volume, 500, 501, 7, WRITTEN);
-        let result = match numbers.below(3) {
+        let result = match numbers.below(6) {
             0 => store.step(|tree| tree.insert(one)),
+            3 => store.step(|tree| tree.shift_left(range(3, 4))).map(|_| ()),
+            4 => {
+                let behind = LblkRange::all_from(Lblk(4));
+                store
+                    .step(|tree| tree.shift_right(behind, Blocks(1)))
+                    .map(|_| ())
+            }
+            5 => store.step(|tree| tree.split(Lblk(5))),
             1 => store.step(|tree| tree.convert(lblks, WRITTEN)).map(|_| ()),
             _ => store.step(|tree| tree.remove(lblks, ALL)).map(|_| ()),
         };

@@ -23,7 +23,8 @@ use ondisk::{
     Blocks,
     Lblk,
     LblkRange,
-    Pblk, //
+    Pblk,
+    Shift, //
 };
 use std::collections::BTreeMap;
 
@@ -65,6 +66,11 @@ impl File {
     /// That the tree is in order and says what the model says, and that the last step touched no more
     /// than it may.
     fn check(&mut self, cost: Cost, nodes: usize) {
+        self.check_but_for(None, cost, nodes);
+    }
+
+    /// The same, where extents may meet before one block and not be one.
+    fn check_but_for(&mut self, seam: Option<Lblk>, cost: Cost, nodes: usize) {
         let leaves = self.store.leaves();
         let blocks = leaves.iter().flatten().flat_map(|extent| {
             let lblks = extent.lblks();
@@ -77,6 +83,7 @@ impl File {
             for pair in leaf.windows(2) {
                 assert!(
                     pair[0].lblks().end != pair[1].lblks().start
+                        || Some(pair[1].lblks().start) == seam
                         || pair[0].pblks().end != pair[1].start()
                         || pair[0].state() != pair[1].state(),
                     "{pair:?}"
@@ -155,9 +162,79 @@ impl File {
         }
     }
 
+    /// The blocks from `from` on move, in the model.
+    fn move_blocks(&mut self, from: LblkRange, shift: Shift) {
+        let moved: Vec<_> = (self.model)
+            .range(from.start.0..from.end.0)
+            .map(|(lblk, block)| (*lblk, *block))
+            .collect();
+        for (lblk, _) in &moved {
+            self.model.remove(lblk);
+        }
+        for (lblk, block) in moved {
+            let to = Lblk(lblk).shifted(shift).unwrap();
+            assert_eq!(self.model.insert(to.0, block), None);
+        }
+    }
+
+    /// Some blocks go, and what is behind them moves up; returns how many steps that took.
+    fn collapse(&mut self, longest: u32) -> u32 {
+        let lblks = self.range(longest);
+        self.remove_all(lblks, ALL);
+        let (mut hole, mut steps) = (lblks, 0);
+        let seam = Some(lblks.start);
+        loop {
+            let (cost, nodes) = (Cost::shift(self.store.depth()), self.store.blocks.len());
+            let next = self.store.step(|tree| tree.shift_left(hole)).unwrap();
+            let Some(next) = next else {
+                assert_eq!(self.model.range(hole.end.0..).count(), 0);
+                assert_eq!(self.store.calls.done, 0);
+                break;
+            };
+            assert!(next.len() == lblks.len() && next.end > hole.end);
+            let moved = range(hole.end.0, next.end.0);
+            self.move_blocks(moved, Shift::Left(lblks.len()));
+            self.check_but_for(seam, cost, nodes);
+            (hole, steps) = (next, steps + 1);
+        }
+        let (cost, nodes) = (Cost::change(self.store.depth()), self.store.blocks.len());
+        self.store.step(|tree| tree.join(lblks.start)).unwrap();
+        self.check(cost, nodes);
+        steps
+    }
+
+    /// A hole comes before some block; returns how many steps that took.
+    fn open(&mut self, longest: u32) -> u32 {
+        let lblks = self.range(longest);
+        let (at, by) = (lblks.start, lblks.len());
+        let (cost, nodes) = (Cost::change(self.store.depth()), self.store.blocks.len());
+        self.store.step(|tree| tree.split(at)).unwrap();
+        self.check_but_for(Some(at), cost, nodes);
+        let (mut rest, mut steps) = (LblkRange::all_from(at), 0);
+        loop {
+            let (cost, nodes) = (Cost::shift(self.store.depth()), self.store.blocks.len());
+            let next = self.store.step(|tree| tree.shift_right(rest, by)).unwrap();
+            let Some(next) = next else {
+                assert_eq!(self.model.range(at.0..rest.end.0).count(), 0);
+                assert_eq!(self.store.calls.done, 0);
+                break;
+            };
+            assert!(next.start == at && next.end < rest.end);
+            self.move_blocks(range(next.end.0, rest.end.0), Shift::Right(by));
+            self.check_but_for(Some(at), cost, nodes);
+            (rest, steps) = (next, steps + 1);
+        }
+        self.check(cost, self.store.blocks.len());
+        steps
+    }
+
     fn remove(&mut self, longest: u32) {
         let lblks = self.range(longest);
         let most = Blocks((1 + self.below(2 * longest)).into());
+        self.remove_all(lblks, most);
+    }
+
+    fn remove_all(&mut self, lblks: LblkRange, most: Blocks) {
         let mut end = lblks.end;
         loop {
             let (cost, nodes) = (Cost::remove(self.store.depth()), self.store.blocks.len());
@@ -276,5 +353,68 @@ fn deep_trees_are_what_the_model_says() {
         {}
         assert_eq!(file.store.depth(), 0);
         assert!(file.store.blocks.is_empty());
+    }
+}
+
+#[test]
+fn what_moves_is_what_the_model_says() {
+    let (mut longest, mut depths) = (0, [0; 6]);
+    for seed in 0..36 {
+        let (len, steps) = [(4, 60), (300, 100), (6000, 500)][seed as usize % 3];
+        let mut file = File::new(seed, len);
+        for round in 0..6 {
+            for _ in 0..steps {
+                match file.below(24) {
+                    0..9 => file.insert(4),
+                    9..14 => file.convert(12),
+                    14..16 => file.remove(4),
+                    16..20 if round % 2 == 1 => longest = file.collapse(20).max(longest),
+                    20..24 if round % 2 == 1 => longest = file.open(20).max(longest),
+                    _ => file.insert(2),
+                }
+            }
+        }
+        depths[usize::from(file.deepest)] += 1;
+    }
+    println!("leaves moved: {longest}, deepest: {depths:?}");
+    assert!(longest > 15 && depths[1] > 10 && depths[2] > 5);
+}
+
+/// What is inserted and collapsed again is as it was, but for where leaves begin.
+#[test]
+fn back_again_is_the_same() {
+    for seed in 0..100 {
+        let mut file = File::new(seed, [50, 500][seed as usize % 2]);
+        for _ in 0..300 {
+            file.insert(9);
+        }
+        let before = file.store.extents();
+        let lblks = file.range(30);
+        file.store.step(|tree| tree.split(lblks.start)).unwrap();
+        let mut rest = LblkRange::all_from(lblks.start);
+        while let Some(next) = file
+            .store
+            .step(|tree| tree.shift_right(rest, lblks.len()))
+            .unwrap()
+        {
+            rest = next;
+        }
+        assert!(file.store.extents().iter().all(|extent| {
+            let has = extent.lblks();
+            has.end <= lblks.start || lblks.end <= has.start
+        }));
+        let mut hole = lblks;
+        while let Some(next) = file.store.step(|tree| tree.shift_left(hole)).unwrap() {
+            hole = next;
+        }
+        let is_split = file.store.extents().len() - before.len();
+        assert!(is_split <= 1);
+        file.store.step(|tree| tree.join(lblks.start)).unwrap();
+        let is_between_leaves = file
+            .store
+            .leaves()
+            .iter()
+            .any(|leaf| leaf.first().is_some_and(|e| e.lblks().start == lblks.start));
+        assert!(file.store.extents() == before || is_between_leaves);
     }
 }
