@@ -144,6 +144,46 @@ pub fn release<D: Directory>(
     }
 }
 
+/// Forgets what the first chunk that tells of blocks from `from` on tells of these; `None` if none does. They are to
+/// become something else, so what is reserved is forgotten as well.
+///
+/// # Errors
+///
+/// `Inconsistent`.
+pub fn forget<D: Directory>(
+    chunks: &mut D,
+    from: Lblk,
+) -> Result<Option<Change<D::Removed>>, Error> {
+    let look = |chunk: &Chunk<_>| (chunk.lblks(), chunk.len(), chunk.reserved());
+    let before = chunks
+        .at_or_before(from, look)
+        .filter(|(told, _, _)| told.start < from && told.contains(from));
+    if let Some((told, before, _)) = before {
+        let cut = |chunk: &mut Chunk<_>| Some((chunk.cut(from)?, chunk.len()));
+        let (reserved, after) = chunks
+            .change(told.start, cut)
+            .flatten()
+            .ok_or(Error::Inconsistent)?;
+        return Ok(Some(Change {
+            is_change: true,
+            reserved,
+            before,
+            after,
+            ..Change::none(told.end)
+        }));
+    }
+    let Some((told, before, reserved)) = chunks.at_or_behind(from, look) else {
+        return Ok(None);
+    };
+    Ok(Some(Change {
+        is_change: true,
+        reserved,
+        before,
+        removed: [chunks.remove(told.start), None],
+        ..Change::none(told.end)
+    }))
+}
+
 /// [`set`], in the chunk that tells of the blocks in `told`.
 fn set_in<D: Directory>(
     chunks: &mut D,

@@ -241,6 +241,23 @@ impl<R: Records> Chunk<R> {
         Some(Self::new(empty))
     }
 
+    /// Forgets what it tells of the blocks from `at` on, as long as it tells of some before, and returns how many
+    /// of them were reserved.
+    pub(super) fn cut(&mut self, at: Lblk) -> Option<Blocks> {
+        let behind = LblkRange::all_from(at);
+        let kept = self.records.partition_point(|record| record.start() < at);
+        let last = kept.checked_sub(1)?;
+        let cut = self.mapping(last)?.clip(LblkRange {
+            start: Lblk(0),
+            end: at,
+        })?;
+        let gone = self.records.get(last..)?.iter();
+        let reserved = gone.map(|record| record.mapping().reserved(behind).0).sum();
+        self.records.truncate(kept);
+        *self.records.get_mut(last)? = cut.into();
+        Some(Blocks(reserved))
+    }
+
     /// Its records, if it is small.
     pub(super) fn few(&self) -> Option<Few> {
         let mut records = [*self.records.first()?; FEW];

@@ -10,7 +10,7 @@
 //! tree on the disk: joined where they go on, without a gap between them. A [`Chunk`] is a run of
 //! such records; the chunks of a file are in a [`Directory`], whose memory and locks are its
 //! implementer's. [`lookup`], [`gap`] and [`sweep`] are what is done with one, and [`set`],
-//! [`reserve`] and [`release`] change what it tells.
+//! [`reserve`] and [`release`] change what it tells; [`forget`] has it tell nothing of blocks that move.
 //!
 //! A [`Claim`] is the other way round: what file a block of the volume is mapped from. The claims of
 //! a volume are in a [`Ledger`], kept by its implementer, and [`claim`](claim()) adds to them.
@@ -39,6 +39,7 @@ mod mapping;
 mod record;
 
 pub use change::{
+    forget,
     release,
     reserve,
     set,

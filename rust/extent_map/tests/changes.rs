@@ -14,6 +14,7 @@ use common::{
 };
 use extent_map::{
     cover,
+    forget,
     gap,
     lookup,
     release,
@@ -257,6 +258,28 @@ impl File {
         true
     }
 
+    fn forget(&mut self, from: Lblk) {
+        while let Some(change) = forget(&mut self.chunks, from).unwrap() {
+            assert!(change.is_change && change.next > from);
+            self.count(&change);
+            let mut reserved = 0;
+            for lblk in from.0..change.next.0 {
+                if std::mem::take(&mut self.is_known[lblk as usize])
+                    && self.blocks[lblk as usize] == Block::Reserved
+                {
+                    // The disk does not know of these.
+                    self.blocks[lblk as usize] = Block::Hole;
+                    reserved += 1;
+                }
+            }
+            assert_eq!(change.reserved, Blocks(reserved));
+            self.check();
+        }
+        assert!(self.is_known[from.0 as usize..]
+            .iter()
+            .all(|is_known| !is_known));
+    }
+
     /// That the map says of every block what the file does, or nothing, and is as it has to be.
     fn check(&self) {
         let mut told = vec![None; self.blocks.len()];
@@ -352,6 +375,7 @@ fn a_changed_map_says_what_the_file_is() {
         for _ in 0..400 {
             let lblks = file.random_range(&mut numbers);
             match numbers.below(16) {
+                0 if numbers.below(4) == 0 => file.forget(lblks.start),
                 0 => {
                     let count = numbers.below(12);
                     file.shrink(count);
