@@ -638,6 +638,11 @@ tid_t stablefs_shim_jbd2_get_latest_transaction(journal_t *journal)
 	return jbd2_get_latest_transaction(journal);
 }
 
+int stablefs_shim_jbd2_handle_buffer_credits(handle_t *handle)
+{
+	return jbd2_handle_buffer_credits(handle);
+}
+
 /* Its stop waits for the commit. */
 void stablefs_shim_jbd2_handle_set_sync(handle_t *handle)
 {

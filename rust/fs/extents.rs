@@ -10,6 +10,7 @@
 //! tells what the tree does.
 
 pub(super) mod place;
+pub(super) mod shift;
 
 use super::{
     balloc::{
@@ -122,6 +123,12 @@ impl Steps {
         balloc::free_credits(inode.sb(), n)
             .and(revokes)
             .and(self.nodes(Cost::remove(self.depth)))
+    }
+
+    /// A step of [`shift`].
+    fn shift(&self) -> Credits {
+        self.nodes(Cost::shift(self.depth))
+            .and(self.nodes(Cost::change(self.depth)))
     }
 
     fn nodes(&self, cost: Cost) -> Credits {

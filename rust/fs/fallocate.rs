@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `fallocate()`: room for data, zeroes, and holes.
+//! `fallocate()`: room for data, zeroes, and holes; what is behind [moves](ranges).
 //!
 //! Nothing is written to the device but the edges of what is to be zeroes, where a block has other data
 //! as well. What goes away leaves the page cache first; nobody can bring it in again meanwhile. It is written before
 //! that, as what comes next may fail: then the file has what it had. Each step is a transaction of its own, and leaves the
 //! file in good order: a crash shows some of them.
+
+mod ranges;
 
 use super::{
     balloc,
@@ -72,10 +74,9 @@ pub(super) fn fallocate(file: &File, wanted: &Fallocate) -> Result {
 fn change(file: &File, wanted: &Fallocate) -> Result {
     match wanted.mode {
         FallocateMode::Allocate | FallocateMode::ZeroRange | FallocateMode::PunchHole => (),
-        FallocateMode::CollapseRange
-        | FallocateMode::InsertRange
-        | FallocateMode::UnshareRange
-        | FallocateMode::WriteZeroes => return Err(errno::eopnotsupp()),
+        FallocateMode::CollapseRange => return ranges::collapse(file, wanted.range),
+        FallocateMode::InsertRange => return ranges::insert(file, wanted.range),
+        FallocateMode::UnshareRange | FallocateMode::WriteZeroes => return Err(errno::eopnotsupp()),
     }
     let inode = file.inode();
     let lock = inode.inode_lock();

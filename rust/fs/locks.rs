@@ -38,7 +38,7 @@
 //!   which the writer's memory is copied without faults; and the handle given up, DAX entry locks, of zeroes that were
 //!   mapped. The writer's memory is brought in before, with `i_rwsem` alone, and copied with that alone to where there are
 //!   data already.
-//! * truncate, punch, zero range with DAX: `i_rwsem`, exclusively → `invalidate_lock`, exclusively → writeback of the file, which
+//! * truncate, punch, zero range, collapse, insert with DAX: `i_rwsem`, exclusively → `invalidate_lock`, exclusively → writeback of the file, which
 //!   takes DAX entry locks and `i_mmap_rwsem` → DAX entry locks. Who uses a page is waited for with `i_rwsem` alone.
 //! * last close of a file that was mapped with DAX: `invalidate_lock`, exclusively → DAX entry locks,
 //!   and those given up, `claimed`; or, by itself, `lingering`. A worker does the same, and evicts with nothing held.
@@ -62,6 +62,7 @@
 //!   perhaps, without `i_rwsem`.
 //! * new sizes, `fallocate()`: `i_rwsem`, exclusively → direct I/O has ended → `invalidate_lock`,
 //!   exclusively → folio locks, writeback has ended, and those given up, a handle → `loading` ….
+//!   What moves within a file is moved with `loading` held over all that one handle does of it.
 //! * a handle → `loading` → `changing` → `inodes`, if the inode is in that list → buffers.
 //! * a handle → `next` → buffers; that given up, `places`, which is taken with nothing else of this, or
 //!   with an inode locked that comes into memory; a handle → `shared_xattrs` → buffers, `group` ….

@@ -80,6 +80,11 @@ impl<'a> Transaction<'a> {
         self.handle.tid()
     }
 
+    /// What it may still do.
+    pub(super) fn credits_left(&self) -> Credits {
+        self.handle.credits_left()
+    }
+
     /// Has the task wait for the commit when it stops the handle.
     pub(super) fn set_sync(&mut self) {
         self.handle.set_sync();

@@ -50,6 +50,14 @@ impl ByteRange {
         })
     }
 
+    /// All bytes that a file can have from `pos` on, if it can have some there.
+    pub(crate) fn all_from(pos: u64) -> Option<Self> {
+        Some(Self {
+            start: i64::try_from(pos).ok()?,
+            last: i64::MAX,
+        })
+    }
+
     /// From C's, which names the last byte.
     ///
     /// # Errors
@@ -195,6 +203,30 @@ impl<T: FileSystemType> InvalidateExclusive<'_, T> {
         let (start, last) = range.into_raw();
         // SAFETY: Valid by the type invariants; the locks that C wants are held.
         unsafe { bindings::truncate_pagecache_range(self.inode().as_ptr(), start, last) };
+    }
+
+    /// Removes all folios with bytes of `range` from the page cache, and from all mappings of the file; none is cut. They
+    /// have been written.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if some are dirty, which stay.
+    ///
+    /// # Context
+    ///
+    /// Sleeps, and locks folios. No handle of the journal may be open.
+    pub(crate) fn invalidate_inode_pages2_range(&self, range: ByteRange) -> Result {
+        let (start, last) = range.into_raw();
+        // CAST: not negative, and as many bits as a number of pages has.
+        let page = |pos: i64| (pos as u64 / PAGE_SIZE as u64) as c_ulong;
+        // SAFETY: The pages are the inode's, valid by the type invariants.
+        to_result(unsafe {
+            bindings::invalidate_inode_pages2_range(
+                self.inode().i_mapping(),
+                page(start),
+                page(last),
+            )
+        })
     }
 
     /// Sets the size, and removes from the page cache, and from all mappings, what is behind it.

@@ -234,6 +234,29 @@ impl ExtentMap {
         Blocks(released)
     }
 
+    /// Forgets what is known of the blocks from `from` on, and returns how many of them were reserved. The caller
+    /// holds [`loading`](Self::loading), and is about to change the tree.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, if the map is broken.
+    pub(super) fn forget(&self, maps: &Maps, from: Lblk) -> Result<Blocks> {
+        let known = self.known.lock();
+        // What has been seen may not be known any more.
+        self.changes.add(1, Relaxed);
+        drop(known);
+        let mut reserved = 0_u64;
+        loop {
+            let (change, _) = self.step(maps, &mut memory, |chunks, _| {
+                extent_map::forget(chunks, from)
+            })?;
+            let Some(change) = change else {
+                return Ok(Blocks(reserved));
+            };
+            reserved = reserved.saturating_add(change.reserved.0);
+        }
+    }
+
     /// Does one step of a change, with the memory that it wants, and returns what it did, and the
     /// number of changes after it.
     fn step(

@@ -45,7 +45,10 @@ use super::{
 };
 use crate::{
     extent_map::MAX_RECORDS,
-    kernel::sched_mm::NofsScope,
+    kernel::{
+        current::check_fatal_signal,
+        sched_mm::NofsScope, //
+    },
     ondisk::{
         extent::{
             Child,
@@ -228,6 +231,21 @@ impl Changing<'_> {
         lookup_locked(self.inode, self.map, lblk)
     }
 
+    /// Has the map know nothing of the blocks from `from` on, as they are about to be elsewhere in the tree, and returns
+    /// how many of them were reserved, which are not any more: that is for the caller to settle. The right
+    /// stays; nobody learns anything before it goes.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, if the map is broken.
+    ///
+    /// # Context
+    ///
+    /// May sleep. No folio has anything dirty there.
+    pub(super) fn forget(&self, from: Lblk) -> Result<Blocks> {
+        self.map.forget(self.maps, from)
+    }
+
     /// The tree says this now of the blocks of `new`. Has the map say so, and returns how many of them
     /// were reserved, which are not any more: that is for the caller to settle.
     ///
@@ -260,6 +278,76 @@ fn load(inode: &Inode, lblk: Lblk) -> Result<Seen> {
     let map = inode.sb().volume().maps().map_of(inode)?;
     let _loading = map.loading();
     lookup_locked(inode, map, lblk)
+}
+
+/// What [`read_behind`] has found.
+#[derive(Clone, Copy)]
+pub(super) struct Behind {
+    /// How many nodes that is, without the root.
+    pub(super) nodes: u32,
+    /// Where the last extent ends; where it began to look, if there is none.
+    pub(super) end: Lblk,
+}
+
+/// Reads all nodes of the tree of a file that tell of blocks from `from` on: who changes them does not wait for the
+/// device then, and what is broken is found before.
+///
+/// # Errors
+///
+/// What reading and checking the tree says; `EINTR` for a task that is being killed.
+///
+/// # Context
+///
+/// Sleeps.
+pub(super) fn read_behind(inode: &Inode, from: Lblk) -> Result<Behind> {
+    let map = inode.sb().volume().maps().map_of(inode)?;
+    let mut behind = Behind {
+        nodes: 0,
+        end: from,
+    };
+    let mut lblk = from;
+    while lblk < Lblk::END {
+        check_fatal_signal()?;
+        let _loading = map.loading();
+        lblk = read_leaf(inode, lblk, lblk == from, &mut behind)?;
+    }
+    Ok(behind)
+}
+
+/// Reads the leaf that tells of block `lblk`, and returns where the next one begins. Others above it have been
+/// read before, unless they begin with it, or this `is_first`.
+fn read_leaf(inode: &Inode, lblk: Lblk, is_first: bool, behind: &mut Behind) -> Result<Lblk> {
+    let (sb, disk) = (inode.sb(), inode.disk());
+    let volume = sb.volume();
+    let root = disk
+        .extents(volume)
+        .map_err(|error| metadata::blame(sb, At::inode(disk.ino()), error))?;
+    let (mut found, mut next) = look(&root, lblk, behind);
+    // The depth falls with each step, which the type of a child guarantees.
+    while let Lookup::Child(child) = found {
+        if is_first || child.lblks().start == lblk {
+            behind.nodes = behind.nodes.saturating_add(1);
+        }
+        let block = MetaBlock::read(sb, disk.ino(), child.pblk())?;
+        let node = Node::child::<KernelCrc32c>(volume, disk.seed(), child, block.block()?)
+            .map_err(|error| metadata::blame(sb, At::block(disk.ino(), block.pblk), error))?;
+        (found, next) = look(&node, lblk, behind);
+    }
+    Ok(next)
+}
+
+/// What a node tells of block `lblk`, and where it, or the hole before all that it tells of, ends.
+fn look(node: &Node<'_>, lblk: Lblk, behind: &mut Behind) -> (Lookup, Lblk) {
+    let found = node.lookup(lblk);
+    if let Node::Leaf(leaf) = node {
+        let last = leaf.extents().last().map(|extent| extent.lblks().end);
+        behind.end = last.map_or(behind.end, |end| end.max(behind.end));
+    }
+    let end = match (node, &found) {
+        (Node::Inner(_), Lookup::Hole(hole)) => hole.end,
+        _ => node.lblks().end,
+    };
+    (found, end)
 }
 
 /// [`lookup`], by one who holds `loading`. Reads, if that is not known, what the tree has at block

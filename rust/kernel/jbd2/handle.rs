@@ -71,6 +71,11 @@ impl Credits {
         }
     }
 
+    /// Whether `other` may be done with these.
+    pub(crate) const fn cover(self, other: Self) -> bool {
+        self.blocks >= other.blocks && self.revokes >= other.revokes
+    }
+
     fn to_raw(self) -> Result<(c_int, c_int)> {
         let raw = |n| c_int::try_from(n).map_err(|_| ENOSPC);
         Ok((raw(self.blocks)?, raw(self.revokes)?))
@@ -130,6 +135,21 @@ impl Handle<'_> {
         let transaction = NonNull::new(transaction).ok_or(EROFS)?;
         // SAFETY: It lives as long as a handle of it is started.
         Ok(Tid(unsafe { (*transaction.as_ptr()).t_tid }))
+    }
+
+    /// What it may still do.
+    pub(crate) fn credits_left(&self) -> Credits {
+        if self.is_aborted() {
+            return Credits::default();
+        }
+        // SAFETY: Valid by the type invariants, of this task, and with a transaction.
+        let blocks = unsafe { bindings::jbd2_handle_buffer_credits(self.0.as_ptr()) };
+        // SAFETY: As above.
+        let revokes = unsafe { (*self.0.as_ptr()).h_revoke_credits };
+        Credits {
+            blocks: u32::try_from(blocks).unwrap_or(0),
+            revokes: u32::try_from(revokes).unwrap_or(0),
+        }
     }
 
     /// Has the task wait, when it stops the handle, until what it did is committed.

@@ -249,6 +249,16 @@ impl<M: Map> Loaded<'_, M> {
         to_result(unsafe { bindings::jbd2_journal_flush(self.as_ptr(), 0) })
     }
 
+    /// How many blocks a handle can change at most.
+    pub(crate) fn most_credits(&self) -> u32 {
+        let journal = self.as_ptr();
+        // SAFETY: Valid by the type invariants; constant once it is loaded.
+        let most = unsafe { (*journal).j_max_transaction_buffers };
+        // SAFETY: As above.
+        let overhead = unsafe { (*journal).j_transaction_overhead_buffers };
+        u32::try_from(most.saturating_sub(overhead)).unwrap_or(0)
+    }
+
     /// Gives the journal up because of `error`: nothing is committed any more, and no handle can be
     /// started. The journal remembers the error.
     ///
