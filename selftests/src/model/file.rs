@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::fs::{
-    copy_file_range, fadvise, fallocate, openat, seek, statx, Advice, AtFlags, FallocateFlags,
-    Mode, OFlags, SeekFrom, StatxFlags, CWD,
+    copy_file_range, fadvise, fallocate, fstatvfs, openat, seek, statx, Advice, AtFlags,
+    FallocateFlags, Mode, OFlags, SeekFrom, StatxFlags, CWD,
 };
 use rustix::io::{pwritev2, Errno, ReadWriteFlags};
 
@@ -222,7 +222,7 @@ impl File {
 
     fn operation(&mut self) -> Result<()> {
         let range = self.range();
-        match self.random.below(100) {
+        match self.random.below(108) {
             0..=17 => self.write(range, "write", |open, pos, bytes| {
                 open.file.write_all_at(bytes, pos).context("write")
             }),
@@ -271,6 +271,8 @@ impl File {
             98 => self.sync("drop_caches", |_| {
                 fs::write("/proc/sys/vm/drop_caches", "1")
             }),
+            100..=103 => self.collapse(range),
+            104..=107 => self.insert(range),
             _ => {
                 self.history.add("look for holes");
                 self.check_size()?;
@@ -463,6 +465,76 @@ impl File {
         })?;
         self.check_size()?;
         self.glance(range)
+    }
+
+    /// `range`, made whole blocks.
+    fn blocks(&self, range: Range) -> Result<Range> {
+        let block = fstatvfs(&self.opened()?.file).context("fstatvfs")?.f_bsize;
+        let pos = range.pos / block * block;
+        let end = range.end().next_multiple_of(block);
+        Ok(Range {
+            pos,
+            len: end - pos,
+        })
+    }
+
+    /// Takes a part away, if the file goes on behind it.
+    fn collapse(&mut self, range: Range) -> Result<()> {
+        let range = self.blocks(range)?;
+        self.history.add(format!("collapse {range}"));
+        let pos = self.at(range);
+        let call = |open: &Open| {
+            let mode = FallocateFlags::COLLAPSE_RANGE;
+            fallocate(&open.file, mode, pos, range.len).context("collapse")
+        };
+        if range.end() >= self.size() {
+            return self.refused(call);
+        }
+        let mut after = self.content.clone();
+        after.drain(range.slice());
+        self.change(after, call)?;
+        self.check_size()?;
+        self.glance(range)
+    }
+
+    /// Makes a hole, before the end of the file, that moves what is behind.
+    fn insert(&mut self, range: Range) -> Result<()> {
+        let mut range = self.blocks(range)?;
+        let left = MOST - self.size();
+        if range.len > left {
+            range = self.blocks(Range { len: 1, ..range })?;
+        }
+        self.history.add(format!("insert {range}"));
+        let pos = self.at(range);
+        let call = |open: &Open| {
+            let mode = FallocateFlags::INSERT_RANGE;
+            fallocate(&open.file, mode, pos, range.len).context("insert")
+        };
+        if range.pos >= self.size() {
+            return self.refused(call);
+        }
+        if range.len > left {
+            return Ok(());
+        }
+        if self.base > 0 {
+            // What is promised behind the end may not move any further.
+            let size = self.size();
+            self.set_len(size)?;
+        }
+        let mut after = self.content.clone();
+        let zeroes = vec![0; range.len as usize];
+        after.splice(range.pos as usize..range.pos as usize, zeroes);
+        self.change(after, call)?;
+        self.check_size()?;
+        self.glance(range)
+    }
+
+    /// What does not suit where the file ends is an error, and nothing else.
+    fn refused(&mut self, call: impl FnOnce(&Open) -> Result<()>) -> Result<()> {
+        match call(self.opened()?) {
+            Err(e) if e.downcast_ref() == Some(&Errno::INVAL) => self.check_size(),
+            other => bail!("{other:?}, want EINVAL"),
+        }
     }
 
     /// Copies a part of the file within the file.

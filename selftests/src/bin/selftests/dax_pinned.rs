@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A device holds a page of a DAX file, and will store to it: whoever takes the block away from the file, by truncation,
-//! a hole, zeroes or the last unlink, waits for the device, so that it never stores to what has become another file's.
-//! Nobody else waits, nor anybody for a pipe that has a page of a file that is given up: it may be his own.
+//! a hole, zeroes, a collapse or the last unlink, or moves it within the file, waits for the device, so that it never
+//! stores to what has become another file's. Nobody else waits, nor anybody for a pipe that has a page of a file that is given
+//! up: it may be his own.
 //!
 //! The device is an `O_DIRECT` read, into a mapping, of a disk that waits until it is told to go on. Meanwhile, and after,
 //! other files take all blocks that there are.
@@ -47,8 +48,17 @@ pub(crate) const PROGRAM: Program = Program {
         Case::new("truncate_in_the_page", |env| taken(env, SMALL, cut)),
         Case::new("punch", |env| taken(env, SMALL, punch)),
         Case::new("zero_range", |env| taken(env, SMALL, zero)),
+        Case::new("collapse", |env| taken(env, SMALL, collapse)),
+        Case::new("collapse_before", |env| taken(env, SMALL, move_left)),
+        Case::new("insert_before", |env| taken(env, SMALL, move_right)),
         Case::new("truncate_a_huge_page", |env| taken(env, 2 * HUGE, truncate)),
         Case::new("punch_in_a_huge_page", |env| taken(env, 2 * HUGE, punch)),
+        Case::new("collapse_in_a_huge_page", |env| {
+            taken(env, 2 * HUGE, collapse)
+        }),
+        Case::new("insert_before_a_huge_page", |env| {
+            taken(env, 2 * HUGE, move_right)
+        }),
         Case::new("unlink", |env| unlinked(env, SMALL)),
         Case::new("unlink_of_a_huge_page", |env| unlinked(env, 2 * HUGE)),
         Case::new("unlinked_with_a_page_in_a_pipe", |env| {
@@ -230,6 +240,26 @@ fn zero(file: &File, words: &mut Vec<u64>) -> Result<()> {
     words[AT / WORD..][..PAGE / WORD].fill(0);
     let mode = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
     Ok(fallocate(file, mode, AT as u64, PAGE as u64)?)
+}
+
+fn collapse(file: &File, words: &mut Vec<u64>) -> Result<()> {
+    words.drain(AT / WORD..(AT + PAGE) / WORD);
+    let mode = FallocateFlags::COLLAPSE_RANGE;
+    Ok(fallocate(file, mode, AT as u64, PAGE as u64)?)
+}
+
+/// What the device stores moves with the page.
+fn move_left(file: &File, words: &mut Vec<u64>) -> Result<()> {
+    words.drain(PAGE / WORD..3 * PAGE / WORD);
+    let mode = FallocateFlags::COLLAPSE_RANGE;
+    Ok(fallocate(file, mode, PAGE as u64, 2 * PAGE as u64)?)
+}
+
+fn move_right(file: &File, words: &mut Vec<u64>) -> Result<()> {
+    let at = 2 * PAGE / WORD;
+    words.splice(at..at, vec![0; 3 * PAGE / WORD]);
+    let mode = FallocateFlags::INSERT_RANGE;
+    Ok(fallocate(file, mode, 2 * PAGE as u64, 3 * PAGE as u64)?)
 }
 
 /// `take` waits for the device, unless the block stays; what others do meanwhile does not.

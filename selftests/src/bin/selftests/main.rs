@@ -28,6 +28,7 @@ mod large_directories;
 mod module_load_unload;
 mod mount_options;
 mod mount_refuses;
+mod moves_ranges;
 mod no_store_is_lost;
 mod random_file_operations;
 mod random_tree_operations;
@@ -82,6 +83,7 @@ const PROGRAMS: &[&Program] = &[
     &reads_what_ext4_wrote::WRITTEN,
     &no_store_is_lost::PROGRAM,
     &random_file_operations::PROGRAM,
+    &moves_ranges::PROGRAM,
     &io_uring_operations::PROGRAM,
     &direct_io_of_mappings::PROGRAM,
     &random_tree_operations::PROGRAM,

@@ -4,7 +4,7 @@
 //! after the caches are dropped, after a remount, and to ext4.
 //!
 //! Promise: none of the three; what every filesystem owes. No control breaks it: the model is the control.
-//! Filesystems that fail it: ext4, now and then: what is stored to a mapping behind the end becomes part of the file when
+//! Filesystems that fail it: ext4, and XFS with blocks of 1 KiB, now and then: what is stored to a mapping behind the end becomes part of the file when
 //! a direct write makes that longer.
 
 use std::borrow::Cow;

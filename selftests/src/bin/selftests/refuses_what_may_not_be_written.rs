@@ -228,6 +228,14 @@ fn all_refused(place: &Place, open: &File) -> Result<()> {
         ("O_TRUNC", errno(truncating)),
         ("ftruncate", ftruncate(open, 5)),
         ("punch", fallocate(open, punch, 0, 4096)),
+        (
+            "collapse",
+            fallocate(open, FallocateFlags::COLLAPSE_RANGE, 0, 4096),
+        ),
+        (
+            "insert",
+            fallocate(open, FallocateFlags::INSERT_RANGE, 0, 4096),
+        ),
         ("unlink", unlink(&path)),
         ("rename", rename(&path, place.path("other"))),
         ("rename onto", rename(place.path("dir/name"), &path)),

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure, Context, Result};
+use rustix::fs::{fallocate, FallocateFlags};
 use rustix::io::Errno;
 use stablefs_selftests::command::{run, succeed};
 use stablefs_selftests::devices::Kind;
@@ -44,8 +45,14 @@ fn with_data(env: &Env) -> Result<()> {
     succeed(Command::new("swapon").arg(&path), LIMIT)?;
     let error = file.write_at(b"x", 0).err();
     let refused = error.and_then(|error| Errno::from_io_error(&error)) == Some(Errno::TXTBSY);
+    let modes = [FallocateFlags::COLLAPSE_RANGE, FallocateFlags::INSERT_RANGE];
+    let moved = modes.map(|mode| fallocate(&file, mode, 4096, 4096));
     succeed(Command::new("swapoff").arg(&path), LIMIT)?;
     ensure!(refused, "a write to swap space is not refused");
+    ensure!(
+        moved == [Err(Errno::TXTBSY); 2],
+        "collapse and insert in swap space: {moved:?}"
+    );
     file.write_all_at(b"x", 0).context("write after swapoff")
 }
 
