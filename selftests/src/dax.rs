@@ -11,12 +11,17 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::fs::{statx, AtFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 
+use crate::blockdev::Loop;
 use crate::command::succeed;
 use crate::filesystem::Fstyp;
+use crate::ioctl::{shutdown, Log};
 use crate::needs::Missing;
+use crate::scratch::Scratch;
+use crate::trial::open_direct;
 use crate::volume;
-use crate::words::WORD;
+use crate::words::{Words, WORD};
 
 /// Bytes in a page, and in a block of such a volume.
 pub const PAGE: usize = 4096;
@@ -61,6 +66,32 @@ pub fn make(fstyp: Fstyp, dev: &Path, mib: u32) -> Result<()> {
         }
         Fstyp::Btrfs => bail!(Missing(format!("{fstyp} has no DAX"))),
     }
+}
+
+/// Stops the filesystem that `file` is on, mounted from `dev`, in the middle of everything: of the metadata there is what the
+/// journal has let go. Where it cannot be stopped, that is in a copy of the first `mib` MiB, which is all of the volume.
+///
+/// # Errors
+/// It does not stop, or there is no copy.
+pub fn stop(file: &File, dev: &Path, mib: u32) -> Result<Option<Loop>> {
+    match shutdown(file, Log::NotFlushed) {
+        Ok(()) => Ok(None),
+        Err(Errno::NOTTY) => copy(dev, u64::from(mib) << 20).map(Some),
+        Err(e) => Err(e).context("shutdown"),
+    }
+}
+
+fn copy(dev: &Path, len: u64) -> Result<Loop> {
+    const CHUNK: usize = 1 << 20;
+    let buffer = Words::private(CHUNK)?;
+    let from = open_direct(dev)?;
+    let copy = Scratch::file(len)?;
+    let to = OpenOptions::new().write(true).open(copy.path())?;
+    for pos in (0..len).step_by(CHUNK) {
+        buffer.read_from(0..CHUNK, &from, pos)?;
+        buffer.write_to(0..CHUNK, &to, pos)?;
+    }
+    Loop::over(copy, 512)
 }
 
 /// Whether `file` is mapped as the memory itself, as statx(2) says.

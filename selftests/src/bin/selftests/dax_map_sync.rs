@@ -10,22 +10,18 @@
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::thread;
 
 use anyhow::{ensure, Context, Result};
 use rustix::fs::{fallocate, FallocateFlags};
 use rustix::io::Errno;
-use stablefs_selftests::blockdev::Loop;
 use stablefs_selftests::dax::{self, is_dax, ALWAYS, HUGE, PAGE};
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::filesystem::Fstyp;
-use stablefs_selftests::ioctl::{shutdown, Log};
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::needs::{Needs, Volume};
 use stablefs_selftests::program::{say, Case, Env, Program};
-use stablefs_selftests::scratch::Scratch;
-use stablefs_selftests::trial::{open_direct, to_words};
+use stablefs_selftests::trial::to_words;
 use stablefs_selftests::words::{Words, WORD};
 
 pub(crate) const PROGRAM: Program = Program {
@@ -99,21 +95,6 @@ fn stays(env: &Env, space: Space, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// What a machine would find on `dev` if it stopped now: of the metadata, what the journal has let go. Where a filesystem
-/// cannot be shut down.
-fn copy(dev: &Path) -> Result<Loop> {
-    const CHUNK: usize = 1 << 20;
-    let buffer = Words::private(CHUNK)?;
-    let from = open_direct(dev)?;
-    let copy = Scratch::file(u64::from(MIB) << 20)?;
-    let to = OpenOptions::new().write(true).open(copy.path())?;
-    for pos in (0..u64::from(MIB) << 20).step_by(CHUNK) {
-        buffer.read_from(0..CHUNK, &from, pos)?;
-        buffer.write_to(0..CHUNK, &to, pos)?;
-    }
-    Loop::over(copy, 512)
-}
-
 /// Threads store to a mapping, and the filesystem stops. Gives what is not there afterwards.
 fn stops(
     env: &Env,
@@ -145,11 +126,7 @@ fn stops(
             });
         }
     });
-    let after = match shutdown(&file, Log::NotFlushed) {
-        Ok(()) => None,
-        Err(Errno::NOTTY) => Some(copy(env.dev()?)?),
-        Err(e) => return Err(e).context("shutdown"),
-    };
+    let after = dax::stop(&file, env.dev()?, MIB)?;
     drop((mapping, file));
     mounted.unmount()?;
 
