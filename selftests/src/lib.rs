@@ -34,6 +34,7 @@ pub mod pins;
 pub mod poison;
 pub mod populate;
 pub mod program;
+pub mod real_programs;
 pub mod rummage;
 pub mod scratch;
 pub mod scsi;

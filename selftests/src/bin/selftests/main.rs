@@ -33,6 +33,7 @@ mod no_store_is_lost;
 mod random_file_operations;
 mod random_tree_operations;
 mod reads_what_ext4_wrote;
+mod real_programs;
 mod recovers_orphans;
 mod refuses_what_may_not_be_written;
 mod replays_the_journal;
@@ -72,6 +73,7 @@ const PROGRAMS: &[&Program] = &[
     &dax_pinned::PROGRAM,
     &dax_map_sync::PROGRAM,
     &dax_poison::PROGRAM,
+    &real_programs::PROGRAM,
     &corrupt_sector_is_an_error::PROGRAM,
     &corrupt_sector_is_an_error::UNREADABLE,
     &file_roundtrip::PROGRAM,

@@ -5,8 +5,9 @@
 //!
 //! The host kills the machine and boots it again (`qemu/parts/kills.py`); this is what runs in between. In each round
 //! tasks work until they are killed; where files are DAX, one of them stores to a `MAP_SYNC` mapping, and that is all it
-//! does for what it has stored to be there. A second device, the slate, knows how far they were; what they had done is found
-//! again from the seed. Every second round makes a new volume, the others work on with what was recovered.
+//! does for what it has stored to be there. Beside them a real program commits. A second device, the slate, knows how far
+//! they were; what they had done is found again from the seed. Every second round makes a new volume, the others work on
+//! with what was recovered.
 //!
 //! recovered and checked (but in the first round) → the slate is wiped → work → killed
 //! killed in the middle of recovery → the same once more
@@ -16,9 +17,11 @@
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
@@ -29,6 +32,9 @@ use stablefs_selftests::filesystem::Fstyp;
 use stablefs_selftests::model::{stale, unruly, Progress, Takes, Task};
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::program::say;
+use stablefs_selftests::real_programs::{
+    check, work, LIBPMEM, LIBPMEM_SPARSE, LMDB, LMDB_WRITEMAP, SQLITE, WRITERS,
+};
 use stablefs_selftests::scratch::Scratch;
 use stablefs_selftests::seed::{self, Bytes};
 use stablefs_selftests::trial::to_words;
@@ -59,6 +65,11 @@ const TASKS: u32 = 3;
 const SYNCED: u32 = TASKS;
 /// Of its file.
 const SYNCED_LEN: usize = 8 << 20;
+/// The first lane of a real program's writers, one of which is at work in each round.
+const WRITER: u32 = SYNCED + 1;
+const LANES: u32 = WRITER + WRITERS as u32;
+const PROGRAMS: &[&str] = &[SQLITE, LMDB, LMDB_WRITEMAP];
+const DAX_PROGRAMS: &[&str] = &[LIBPMEM, SQLITE, LIBPMEM_SPARSE, LMDB, LMDB_WRITEMAP];
 /// More steps than a task comes to.
 const STEPS: u32 = 1_000_000;
 
@@ -103,6 +114,21 @@ impl<'a> Run<'a> {
         (0..TASKS).map(move |lane| Task::new(1 + round * TASKS + lane, self.seed, 512))
     }
 
+    /// The real program of `round`.
+    fn real(&self, round: u32) -> Real {
+        let programs = match volume_of(round).1 == dax::ALWAYS {
+            true => DAX_PROGRAMS,
+            false => PROGRAMS,
+        };
+        let seed = self.seed.wrapping_add(round.into());
+        let program = programs[seed as usize % programs.len()];
+        Real {
+            program,
+            round,
+            seed,
+        }
+    }
+
     /// Works until somebody kills the machine.
     fn work(&self, round: u32) -> Result<()> {
         if round % ROUNDS == 0 {
@@ -118,6 +144,21 @@ impl<'a> Run<'a> {
         let old: Vec<_> = fs::read_dir(root)?.collect::<Result<_, _>>()?;
         self.slate.begin(round)?;
         thread::scope(|scope| {
+            let (begun, has_begun) = channel();
+            scope.spawn(move || {
+                let real = self.real(round);
+                let committed = |writer, step| {
+                    self.slate.begins(WRITER + writer as u32, round, step)?;
+                    let _ = begun.send(());
+                    Ok(ControlFlow::Continue(()))
+                };
+                let ended = work(real.program, &real.dir(root), real.seed, STEPS, committed);
+                // The others do not end, and nobody would hear what it has to say.
+                say(&ended.map_or_else(|e| format!("{e:#}"), |done| format!("{done:?}")));
+                process::exit(1)
+            });
+            // It takes longer than the others.
+            has_begun.recv()?;
             let mut started = vec![scope.spawn(|| -> Result<()> {
                 for entry in old {
                     if entry.file_name() != "lost+found" {
@@ -163,20 +204,24 @@ impl<'a> Run<'a> {
             task.remember(step);
             begun.push(step);
         }
-        begun.push(self.slate.begun(SYNCED, round)?);
+        for lane in SYNCED..LANES {
+            begun.push(self.slate.begun(lane, round)?);
+        }
+        let real = self.real(round);
         let mut image = vec![0; SECTORS as usize * 512];
         File::open(self.dev)?.read_exact(&mut image)?;
         if self.fstyp != Fstyp::Ext4 {
             let copy = Loop::over(Scratch::holding(&image)?, 512)?;
-            recover(Fstyp::Ext4, copy.path(), "", round, &tasks, &begun)
+            recover(Fstyp::Ext4, copy.path(), "", &real, &tasks, &begun)
                 .context("as a copy, recovered by ext4")?;
         }
         say(RECOVERING);
         let options = volume_of(round).1;
-        recover(self.fstyp, self.dev, options, round, &tasks, &begun)
+        recover(self.fstyp, self.dev, options, &real, &tasks, &begun)
             .with_context(|| format!("recovered by {}", self.fstyp))?;
         say(&format!(
-            "round {round}: sound after the kill in steps {begun:?}"
+            "round {round}: sound after the kill in steps {begun:?}, with {}",
+            real.program
         ));
         Ok(())
     }
@@ -240,17 +285,44 @@ fn check_synced(root: &Path, round: u32, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Recovers the volume on `dev`, with what `tasks` did in `round` up to the steps that have `begun`.
+/// What a real program is given to do in a round.
+struct Real {
+    program: &'static str,
+    round: u32,
+    seed: u64,
+}
+
+impl Real {
+    fn dir(&self, root: &Path) -> PathBuf {
+        root.join(format!("{}{}", self.program, self.round))
+    }
+
+    fn check(&self, root: &Path, committed: &[u32]) -> Result<()> {
+        // Before that it may not even have files.
+        if committed.iter().all(|&step| step == 0) {
+            return Ok(());
+        }
+        check(
+            self.program,
+            &self.dir(root),
+            self.seed,
+            committed.try_into()?,
+        )
+    }
+}
+
+/// Recovers the volume on `dev`, with what `real` and `tasks` did up to the steps that have `begun`.
 fn recover(
     fstyp: Fstyp,
     dev: &Path,
     options: &str,
-    round: u32,
+    real: &Real,
     tasks: &[Task],
     begun: &[u32],
 ) -> Result<()> {
     let mounted = Mounted::new(fstyp, dev, options)?;
-    check_synced(mounted.dir(), round, begun[SYNCED as usize])?;
+    check_synced(mounted.dir(), real.round, begun[SYNCED as usize])?;
+    real.check(mounted.dir(), &begun[WRITER as usize..])?;
     for (task, &step) in tasks.iter().zip(begun) {
         // What began may not have come to its end, and has promised nothing.
         task.check(mounted.dir(), step.saturating_sub(1), Takes::Words)?;
@@ -297,7 +369,7 @@ impl Slate {
     }
 
     fn begin(&self, round: u32) -> Result<()> {
-        for lane in 0..=SYNCED {
+        for lane in 0..LANES {
             self.begins(lane, round, 0)?;
         }
         self.write(0, MAGIC, round)
