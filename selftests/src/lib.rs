@@ -24,6 +24,7 @@ pub mod kmemleak;
 pub mod kmsg;
 pub mod ktap;
 pub mod mapping;
+pub mod meeting;
 pub mod memory;
 pub mod model;
 pub mod module;

@@ -8,6 +8,7 @@
 //! and in which round.
 //!
 //! Promise 2, initialised data.
+//! Broken by control: `late_zero`.
 //! Filesystems that fail it: ext4, where `write` and a mapping meet on preallocated pages, small and huge; and the kernel
 //! warns (`dax_disassociate_entry()`), where its `write` takes away a page that a fault has just mapped.
 
@@ -18,8 +19,7 @@ use std::mem;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use stablefs_selftests::dax::{self, is_dax, ALWAYS, HUGE, PAGE};
 use stablefs_selftests::devices::Kind;
 use stablefs_selftests::faults;
 use stablefs_selftests::filesystem::Fstyp;
+use stablefs_selftests::meeting::Meeting;
 use stablefs_selftests::mounted::Mounted;
 use stablefs_selftests::needs::{Needs, Volume};
 use stablefs_selftests::program::{say, Case, Env, Program};
@@ -215,41 +216,6 @@ impl Round {
             }
         }
         words
-    }
-}
-
-/// Has threads begin together, again and again.
-enum Meeting {
-    /// Of two, who are both running: so they really do.
-    OfTwo(AtomicUsize),
-    /// Of more than there are processors.
-    Of(Barrier),
-}
-
-impl Meeting {
-    fn of(threads: usize) -> Self {
-        match threads {
-            2 => Self::OfTwo(AtomicUsize::new(0)),
-            _ => Self::Of(Barrier::new(threads)),
-        }
-    }
-
-    /// Waits for all others, for the `nth` time.
-    fn wait(&self, nth: usize) {
-        match self {
-            Self::OfTwo(came) => {
-                came.fetch_add(1, Ordering::SeqCst);
-                let mut turns = 0_u32;
-                while came.load(Ordering::SeqCst) < (nth + 1) * 2 {
-                    turns += 1;
-                    match turns % 256 {
-                        0 => thread::yield_now(),
-                        _ => hint::spin_loop(),
-                    }
-                }
-            }
-            Self::Of(barrier) => drop(barrier.wait()),
-        }
     }
 }
 

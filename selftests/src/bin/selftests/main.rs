@@ -15,6 +15,7 @@ mod dax_pinned;
 mod dax_poison;
 mod dax_reads;
 mod dax_stores;
+mod dax_zeroes;
 mod direct_io_of_mappings;
 mod fails_whole_without_memory;
 mod faults_tell_the_truth;
@@ -69,6 +70,7 @@ const PROGRAMS: &[&Program] = &[
     &dax_reads::WITHOUT,
     &dax_maps_a_block_once::PROGRAM,
     &dax_stores::PROGRAM,
+    &dax_zeroes::PROGRAM,
     &dax_attributes::PROGRAM,
     &dax_pinned::PROGRAM,
     &dax_map_sync::PROGRAM,
