@@ -255,7 +255,7 @@ pub(super) fn try_release(inode: &Inode) -> bool {
     if is_unused {
         forget_claims(inode);
     }
-    is_unused
+    is_unused || kernel::dax::is_pin_wait_skipped(inode.i_size_read())
 }
 
 /// Lets others have blocks of an inode that are freed: their pages are gone.
@@ -287,7 +287,7 @@ pub(super) fn break_layout<'a>(
     end: u64,
 ) -> Result<InvalidateExclusive<'a, Stablefs>> {
     let inode = pages.inode();
-    if !inode.is_dax() {
+    if !inode.is_dax() || kernel::dax::is_pin_wait_skipped(inode.i_size_read()) {
         return Ok(pages);
     }
     let start = pos.saturating_sub(pos.checked_rem(HUGE_PAGE).ok_or(EINVAL)?);

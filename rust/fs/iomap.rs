@@ -231,7 +231,11 @@ pub(super) fn stored<'a>(
         let len = blocks::bytes(inode, lblks.len());
         claim(inode, extent, lblks.start, len)?;
     }
-    found(inode, lblks.start, seen, flags, is_new)
+    let mapping = found(inode, lblks.start, seen, flags, is_new)?;
+    Ok(WriteMapping {
+        is_dirty: mapping.is_dirty && !Control::SkipSyncFault.is_on(),
+        ..mapping
+    })
 }
 
 /// Whether what the disk says of the size of the file, and of where its data are, is not yet on it.

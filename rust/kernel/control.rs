@@ -64,6 +64,18 @@ controls! {
     SkipFaultWait = c"skip_fault_wait",
     /// Memory is zeroed after it has become a file's.
     LateZero = c"late_zero",
+    /// What is around the data in a block that is filled is left as it is.
+    SkipZeroRest = c"skip_zero_rest",
+    /// Blocks that could not be initialised do not go back.
+    SkipGiveBack = c"skip_give_back",
+    /// Zeroes stay mapped where a write has filled a hole.
+    SkipForgetZeroes = c"skip_forget_zeroes",
+    /// Zeroes stay mapped until a fault has inserted blocks.
+    LateUnmapZeroes = c"late_unmap_zeroes",
+    /// A fault on a `MAP_SYNC` mapping does not wait for the transaction.
+    SkipSyncFault = c"skip_sync_fault",
+    /// Pages of a DAX file are taken away while a device uses them.
+    SkipPinWait = c"skip_pin_wait",
     /// A direct write is not copied, whoever may write to its memory.
     SkipDioCopy = c"skip_dio_copy",
 }

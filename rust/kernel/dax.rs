@@ -10,6 +10,7 @@ mod place;
 use super::{
     address_space::Writeback,
     buffer::BdevAddr,
+    control::Control,
     current,
     inode::Inode,
     iomap,
@@ -370,6 +371,30 @@ pub(crate) fn break_layout_and_wait<'a, T: FileSystemType>(
         to_result(unsafe { bindings::dax_break_layout(inode.as_ptr(), start, last, Some(wait)) })?;
     }
     Ok(pages)
+}
+
+/// Waits as [`break_layout_and_wait`] does: a device may still use pages of a file that nobody maps any more.
+///
+/// # Context
+///
+/// Sleeps, for as long as others like.
+///
+/// # Safety
+///
+/// The inode is valid, and nobody else's.
+pub(super) unsafe fn break_layout_final(inode: *mut bindings::inode) {
+    // SAFETY: By the contract of this function. CAST: of a file, not negative.
+    unsafe {
+        if !is_pin_wait_skipped((*inode).i_size as u64) {
+            bindings::dax_break_layout_final(inode);
+        }
+    }
+}
+
+/// Whether the control of that is on, for a file of that size. Users of a huge page are counted in its first page, which stays
+/// in use for ever if the page is split before they give it back: so not of a file that may have one.
+pub(crate) fn is_pin_wait_skipped(size: u64) -> bool {
+    Control::SkipPinWait.is_on() && size < 2 << 20
 }
 
 /// Bytes of a file whose pages are forgotten at a time: C does it with interrupts off.

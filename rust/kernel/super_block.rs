@@ -772,9 +772,8 @@ impl<T: Operations> OperationsTable<T> {
         if let Some(inode) = unsafe { Inode::<T>::from_raw_filled(inode) } {
             dax::evict(inode);
         }
-        // A device may still use pages of a file that nobody maps any more.
         // SAFETY: Valid by the contract of this function; may sleep here.
-        unsafe { bindings::dax_break_layout_final(inode) };
+        unsafe { dax::break_layout_final(inode) };
         // SAFETY: The inode is ours alone, by the contract of this function; it has no references
         // from mappings either, so that its pages can go.
         unsafe { bindings::truncate_inode_pages_final(&raw mut (*inode).i_data) };

@@ -89,6 +89,12 @@ impl dax::Operations for Operations {
                 // A write does that itself.
                 return Err(EIO);
             }
+            if Control::LateUnmapZeroes.is_on() {
+                // C unmaps them, later.
+                is_new |= zero_with_room(inode, lblks)?;
+                fsleep(Delta::from_millis(1));
+                continue;
+            }
             // Before a write finds data here, which has nothing to be forgotten then.
             if let Some(range) = ByteRange::new(pos, len) {
                 dax::unmap_zeroes(inode, range);
@@ -260,7 +266,8 @@ fn fill(write: &mut Write<'_>, len: usize) -> Result<usize> {
             let lock = inode.filemap_invalidate_lock();
             let filled = fill_some(write, inode, lblks, before, who)?;
             // Of no more than that: others may have data mapped beside it.
-            if let Some(range) = ByteRange::new(pos, blocks::to_u64(filled)) {
+            let range = ByteRange::new(pos, blocks::to_u64(filled));
+            if let Some(range) = range.filter(|_| !Control::SkipForgetZeroes.is_on()) {
                 dax::forget_zeroes(&lock, range);
             }
             Ok(filled)

@@ -200,6 +200,9 @@ impl protocol::Blocks for Place<'_, '_> {
     }
 
     fn give_back(&mut self) {
+        if Control::SkipGiveBack.is_on() {
+            return;
+        }
         self.give_back_from(self.pblks.start);
     }
 }
@@ -241,6 +244,9 @@ impl<'w> protocol::Fill<&mut Write<'w>> for Place<'_, '_> {
     }
 
     fn zero_rest(&mut self, copied: NonZeroUsize) -> Result {
+        if Control::SkipZeroRest.is_on() {
+            return Ok(());
+        }
         let used = self.before.saturating_add(blocks::to_u64(copied.get()));
         let behind = self.len().saturating_sub(used);
         for (offset, len) in [(0, self.before), (used, behind)] {

@@ -6,6 +6,7 @@
 //!
 //! `survives_kills` has the same with a machine that is killed.
 //! Promise 2, initialised data.
+//! Broken by control: `skip_sync_fault`.
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};

@@ -6,6 +6,7 @@
 //! file; so does a whole page that is written, where the memory can be made good by that.
 //!
 //! Promise 2, initialised data: if zeroing fails, the block goes back. Promise 3, honest failure.
+//! Broken by controls: `skip_give_back`, `late_zero`.
 //! Filesystems that fail it: ext4, whose file keeps a bad block that it could not have, in all cases with free space.
 
 use std::borrow::Cow;
