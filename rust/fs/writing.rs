@@ -15,6 +15,7 @@ use super::{
         self,
         Journal, //
     },
+    memory::with_memory,
     orphan::{
         self,
         Orphans, //
@@ -148,7 +149,7 @@ pub(super) fn close(sb: &SuperBlock) -> Result {
     let _updates = journal.lock_updates();
     // Whoever has waited for the lock finds it closed.
     sb.volume().set_open(false);
-    settle(sb, journal)
+    with_memory(|| settle(sb, journal)).inspect_err(|error| tell(sb, *error))
 }
 
 /// Has a volume that is open be on the device as one that is closed. Until [`thaw`] the VFS lets nobody
@@ -170,7 +171,10 @@ pub(super) fn freeze(sb: &SuperBlock) -> Result {
     sb.sync_inodes_sb();
     let _updates = journal.lock_updates();
     // The device may have written the superblock all the same.
-    settle(sb, journal).inspect_err(|_| reopen(sb, journal))
+    settle(sb, journal).inspect_err(|error| {
+        tell(sb, *error);
+        reopen(sb, journal);
+    })
 }
 
 /// Has a volume that was frozen be open on the device as well. If that fails nothing is written any
@@ -199,16 +203,16 @@ fn reopen(sb: &SuperBlock, journal: &jbd2::Loaded<'_, journal::Map>) {
 
 /// Has the journal and the superblock be those of a volume that is closed. Updates are locked.
 fn settle(sb: &SuperBlock, journal: &jbd2::Loaded<'_, journal::Map>) -> Result {
-    let flushed = journal
-        .flush()
-        .and_then(|()| note_closed(sb).map_err(|refusal| refusal.errno()));
-    flushed.inspect_err(|error| {
-        let errno = error.to_errno();
-        log::err(
-            sb,
-            format_args!("cannot be closed, and needs recovery: error {errno}"),
-        );
-    })
+    journal.flush()?;
+    note_closed(sb).map_err(|refusal| refusal.errno())
+}
+
+fn tell(sb: &SuperBlock, error: Error) {
+    let errno = error.to_errno();
+    log::err(
+        sb,
+        format_args!("cannot be closed, and needs recovery: error {errno}"),
+    );
 }
 
 /// Whether data of a file may change, which was opened to be written.
