@@ -455,6 +455,11 @@ struct kmem_cache *stablefs_shim_inode_cache_create(const char *name,
 				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
 }
 
+bool stablefs_shim_inode_is_dontcache(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_DONTCACHE;
+}
+
 struct timespec64 stablefs_shim_inode_get_atime(const struct inode *inode)
 {
 	return inode_get_atime(inode);

@@ -213,15 +213,29 @@ pub(super) fn claim(inode: &Inode, around: Claim, mapped: Claim) -> Result {
 /// whoever uses one of the pages, and by `vmsplice()` a page gets into a pipe, for as long as the
 /// owner of the pipe likes: neither memory reclaim nor a task that exits, and may be that owner, can
 /// wait for that. Here nobody waits, and such a file is kept until it is closed once more, or
-/// unmounted; or, if it has no name any more, [until nobody uses it](SuperBlock::linger).
+/// unmounted; or, if it has no name any more, or is to be forgotten, [until nobody uses it](SuperBlock::linger).
 ///
 /// # Context
 ///
 /// Sleeps. No lock is held.
 pub(super) fn release(inode: &Inode) {
-    if !try_release(inode) && inode.nlink() == 0 {
-        inode.sb().linger(inode);
+    if !try_release(inode) && (inode.nlink() == 0 || inode.is_dontcache()) {
+        linger(inode);
     }
+}
+
+/// Once only: whoever may open a file may close it as often as he likes.
+fn linger(inode: &Inode) {
+    if !inode.set_lingers(true) && inode.sb().linger(inode).is_err() {
+        inode.set_lingers(false);
+    }
+}
+
+/// Whether an inode need not be kept any more by who keeps it.
+pub(super) fn is_unused(inode: &Inode) -> bool {
+    // Before it is looked at, so that who uses it meanwhile has it kept himself: then it need not be kept twice.
+    inode.set_lingers(false);
+    try_release(inode) || inode.set_lingers(true)
 }
 
 /// Has the last name of a file that somebody uses a page of, without having it open or mapped, be taken away: as
@@ -232,12 +246,12 @@ pub(super) fn release(inode: &Inode) {
 /// Sleeps. The inode is locked.
 pub(super) fn unlinked(inode: &Inode) {
     if inode.nlink() == 0 && inode.is_dax() && !inode.mapping_mapped() && !inode.mapping_empty() {
-        inode.sb().linger(inode);
+        linger(inode);
     }
 }
 
-/// As [`release`]; `false` if somebody uses a page.
-pub(super) fn try_release(inode: &Inode) -> bool {
+/// As [`release`]; `false` if somebody uses a page, or stores to some.
+fn try_release(inode: &Inode) -> bool {
     if !inode.is_dax() || inode.mapping_mapped() {
         return true;
     }
@@ -248,8 +262,7 @@ pub(super) fn try_release(inode: &Inode) -> bool {
     let _ = inode.filemap_write_and_wait_range(ByteRange::ALL);
     let lock = inode.filemap_invalidate_lock();
     if inode.mapping_is_dirty() {
-        // Somebody has been there again, who has it open.
-        return true;
+        return false;
     }
     let is_unused = kernel::dax::break_layout(&lock).is_ok();
     if is_unused {

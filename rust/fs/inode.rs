@@ -93,6 +93,7 @@ use ::kernel::{
         aref::ARef,
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         Arc,
@@ -118,6 +119,8 @@ pub(crate) struct InodeInfo {
     unreadable: Unreadable,
     /// Whether a fault has claimed blocks for it.
     has_claims: Atomic<bool>,
+    /// Whether it is kept until nobody uses its pages.
+    lingers: Atomic<bool>,
     /// Whether all its data have been cut off, and so what is written next replaces them.
     is_replaced: Atomic<bool>,
     /// How many blocks are reserved for it. For a moment fewer than none, when one thread allocates
@@ -155,6 +158,7 @@ impl InodeInfo {
             extent_map: SetOnce::new(),
             unreadable: Unreadable::new(),
             has_claims: Atomic::new(false),
+            lingers: Atomic::new(false),
             is_replaced: Atomic::new(false),
             reserved: Atomic::new(0),
         })
@@ -230,6 +234,11 @@ impl Inode {
         if self.has_claims() != has {
             self.data().has_claims.store(has, Relaxed);
         }
+    }
+
+    /// Notes whether it is kept until nobody uses its pages; returns what was noted.
+    pub(super) fn set_lingers(&self, lingers: bool) -> bool {
+        self.data().lingers.xchg(lingers, Full)
     }
 
     /// Notes that all its data have been cut off.

@@ -73,7 +73,7 @@ impl super_block::Operations for Stablefs {
     }
 
     fn is_unused(inode: &Inode) -> bool {
-        dax::try_release(inode)
+        dax::is_unused(inode)
     }
 
     fn deferred(sb: &SuperBlock) {

@@ -37,15 +37,16 @@ const PAUSE: u32 = 500;
 ///
 /// # Invariants
 ///
-/// Initialised, as long as there is a value; queued only while the superblock has its data.
+/// Initialised, as long as there is a value, which is not dropped before it is stopped.
 #[pin_data]
 #[repr(C)]
 pub(super) struct Lingering<T: FileSystemType> {
     /// First, so that C's pointer to it is one to all.
     #[pin]
     work: Opaque<bindings::delayed_work>,
+    /// `None` once nobody can be added.
     #[pin]
-    inodes: Mutex<KVec<ARef<Inode<T>>>>,
+    inodes: Mutex<Option<KVVec<ARef<Inode<T>>>>>,
 }
 
 impl<T: Operations> Lingering<T> {
@@ -56,7 +57,7 @@ impl<T: Operations> Lingering<T> {
             work <- Opaque::ffi_init(|work| unsafe {
                 bindings::init_delayed_work(work, Some(run::<T>))
             }),
-            inodes <- new_mutex!(KVec::new(), "stablefs::lingering"),
+            inodes <- new_mutex!(Some(KVVec::new()), "stablefs::lingering"),
         })
     }
 
@@ -64,21 +65,19 @@ impl<T: Operations> Lingering<T> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
-    ///
-    /// # Safety
-    ///
-    /// The superblock has its data until this is [stopped](Self::stop), and is of type `T`.
-    pub(super) unsafe fn keep(&self, inode: ARef<Inode<T>>) -> Result {
-        self.inodes.lock().push(inode, GFP_KERNEL)?;
-        // SAFETY: By the contract of this function.
+    /// `ENOMEM`; `EBUSY` once this is [stopped](Self::stop).
+    pub(super) fn keep(&self, inode: ARef<Inode<T>>) -> Result {
+        let mut inodes = self.inodes.lock();
+        let kept = (*inodes).as_mut().ok_or(EBUSY)?;
+        kept.push(inode, GFP_KERNEL)?;
+        // SAFETY: Not stopped yet, which takes the mutex.
         unsafe { self.queue(0) };
         Ok(())
     }
 
     /// # Safety
     ///
-    /// As [`keep`](Self::keep).
+    /// It is not being stopped, or C refuses.
     unsafe fn queue(&self, delay: Jiffies) {
         // CAST: a small number, for any CPU.
         let anywhere = bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int;
@@ -93,11 +92,17 @@ impl<T: Operations> Lingering<T> {
         let mut at: usize = 0;
         loop {
             // Nobody else takes any away.
-            let Some(inode) = self.inodes.lock().get(at).cloned() else {
-                break;
+            let inode = match &*self.inodes.lock() {
+                Some(inodes) => inodes.get(at).cloned(),
+                None => return false,
+            };
+            let Some(inode) = inode else {
+                return at > 0;
             };
             if T::is_unused(&inode) {
-                let given_up = self.inodes.lock().remove(at);
+                let mut inodes = self.inodes.lock();
+                let given_up = (*inodes).as_mut().map(|inodes| inodes.remove(at));
+                drop(inodes);
                 // Not with the mutex held, as it may be evicted now.
                 drop((given_up, inode));
             } else {
@@ -105,7 +110,6 @@ impl<T: Operations> Lingering<T> {
             }
             current::cond_resched();
         }
-        !self.inodes.lock().is_empty()
     }
 }
 
@@ -114,11 +118,11 @@ impl<T: FileSystemType> Lingering<T> {
     ///
     /// # Context
     ///
-    /// Sleeps, for as long as others use their pages. Nobody keeps any from now on.
+    /// Sleeps, for as long as others use their pages. Nobody can keep any from now on.
     pub(super) fn stop(&self) {
+        let inodes = self.inodes.lock().take();
         // SAFETY: Initialised by the type invariants.
         unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
-        let inodes = core::mem::take(&mut *self.inodes.lock());
         drop(inodes);
     }
 }

@@ -516,18 +516,20 @@ impl<T: FileSystemType> SuperBlock<T> {
         unsafe { self.info().deferred.flush() };
     }
 
-    /// Keeps an inode that is to go until [nobody uses it](Operations::is_unused). Without memory for that nothing is done:
-    /// who gives it up waits.
+    /// Keeps an inode that is to go until [nobody uses it](Operations::is_unused).
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY` for a volume that is unmounted. Who gives the inode up waits then.
     ///
     /// # Context
     ///
-    /// Sleeps. The superblock is mounted.
-    pub(crate) fn linger(&self, inode: &Inode<T>)
+    /// Sleeps.
+    pub(crate) fn linger(&self, inode: &Inode<T>) -> Result
     where
         T: Operations,
     {
-        // SAFETY: An inode that the superblock has is not there any more when that is stopped, by `kill_sb`.
-        let _ = unsafe { self.info().lingering.keep(inode.into()) };
+        self.info().lingering.keep(inode.into())
     }
 
     /// As [`sb_start_intwrite`](Self::sb_start_intwrite), unless the volume is frozen, or about to be.
@@ -945,7 +947,7 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystemType>(sb: *mut bindings::su
     // SAFETY: Valid as above.
     let data = unsafe { (*sb).s_fs_info };
     if !data.is_null() {
-        // SAFETY: `fill` left a box here, and nobody uses the volume any more.
+        // SAFETY: `fill` left a box here, and nobody is left who has the superblock, but workers.
         unsafe { &*data.cast::<Info<T>>() }.lingering.stop();
     }
     // SAFETY: By the contract of this function.

@@ -343,6 +343,12 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { bindings::d_mark_dontcache(self.as_ptr()) };
     }
 
+    /// Whether that was asked for.
+    pub(crate) fn is_dontcache(&self) -> bool {
+        // SAFETY: Valid by the type invariants; C reads that without a lock, too.
+        unsafe { bindings::inode_is_dontcache(self.as_ptr()) }
+    }
+
     /// Whether its data are accessed without the page cache.
     pub(crate) fn is_dax(&self) -> bool {
         // SAFETY: Valid by the type invariants; C reads the flags without a lock, too.

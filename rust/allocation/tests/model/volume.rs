@@ -4,8 +4,8 @@
 
 use allocation::{
     ahead,
-    huge::Cut,
     hold,
+    huge::Cut,
     overlap,
     seize,
     sweep,
