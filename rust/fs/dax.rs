@@ -366,8 +366,8 @@ impl vm::Operations for VmOperations {
     type FileSystem = Stablefs;
 
     fn huge_fault(fault: vm::Fault<'_, Stablefs>, order: vm::Order) -> vm::FaultResult {
-        let (inode, pos) = (fault.inode(), fault.pos());
-        let fault = if fault.is_store() {
+        let (inode, pos, is_store) = (fault.inode(), fault.pos(), fault.is_store());
+        let fault = if is_store {
             let fault = fault.sb_start_pagefault();
             let prepared = writing::check_data(inode)
                 .and_then(|()| store::before_fault(inode, pos))
@@ -391,7 +391,11 @@ impl vm::Operations for VmOperations {
             let error = faulted.iomap.err().unwrap_or(EIO);
             if errno::is_read_error(error) {
                 let len = u64::try_from(PAGE_SIZE).unwrap_or(u64::MAX);
-                read_error::report(inode, pos, len, error);
+                if is_store {
+                    read_error::report_store(inode, pos, len, error);
+                } else {
+                    read_error::report(inode, pos, len, error);
+                }
                 fserror::report_data_lost(inode, pos, len);
             }
         }

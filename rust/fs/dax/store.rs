@@ -28,6 +28,7 @@ use super::super::{
     map,
     memory::with_memory,
     promise,
+    read_error,
     size,
     transaction::Transaction,
     writeback::{
@@ -189,7 +190,10 @@ pub(in crate::fs) fn write(write: kiocb::Write<'_, Stablefs>) -> Result<usize> {
             },
         )?;
     }
-    let written = write_all(&mut ready);
+    let written = write_all(&mut ready).map_err(|error| {
+        let len = blocks::to_u64(ready.len());
+        read_error::report_store(ready.inode(), ready.pos(), len, error)
+    });
     match written {
         Err(error) if ready.written() == 0 => Err(error),
         _ => ready.unlock().generic_write_sync(),
