@@ -54,6 +54,7 @@ use crate::{
     },
 };
 use ::kernel::prelude::*;
+use core::cell::Cell;
 
 /// Takes away what a file has in `lblks`, has what is behind follow what is before, and has the disk say that the
 /// file ends at `size`.
@@ -73,28 +74,26 @@ pub(in crate::fs) fn collapse(
     let inode = lock.inode();
     let sb = inode.sb();
     forget_claims(inode, lblks.end)?;
-    let nodes = map::read_behind(inode, lblks.end)?.nodes;
-    let removed = extents_in(inode, lblks)?;
+    let Behind { nodes, extents, .. } = map::read_behind(inode, lblks)?;
     let mut rest = Some(lblks);
     while let Some(hole) = rest {
         rest = with_room(sb, || {
             let steps = Steps::of(inode);
-            let (one, more) = (steps.remove(inode), steps.remove(inode).times(removed));
+            let (one, more) = (steps.remove(inode), steps.remove(inode).times(extents));
             let transaction = start(inode, one, more.and(Credits::blocks(nodes)))?;
-            // It is where it was, so nothing has been moved there.
-            if hole == lblks && !remove_some(&transaction, inode, lblks)? {
-                transaction.stop()?;
-                return Ok(rest);
-            }
-            let shifting = Shifting::new(&transaction, inode, lblks.start)?;
-            let rest = shifting.some(hole, |tree, hole| tree.shift_left(hole))?;
-            if rest.is_none() {
-                shifting.step(|tree| tree.join(lblks.start))?;
-                set_size(&transaction, inode, size)?;
-            }
-            drop(shifting);
-            transaction.stop()?;
-            Ok(rest)
+            finish(transaction, |transaction, is_changed| {
+                // It is where it was, so nothing has been moved there.
+                if hole == lblks && !remove_some(transaction, is_changed, inode, lblks)? {
+                    return Ok(rest);
+                }
+                let shifting = Shifting::new(transaction, is_changed, inode, lblks.start)?;
+                let rest = shifting.some(hole, |tree, hole| tree.shift_left(hole))?;
+                if rest.is_none() {
+                    shifting.step(|tree| tree.join(lblks.start))?;
+                    shifting.set_size(size)?;
+                }
+                Ok(rest)
+            })
         })?;
     }
     Ok(())
@@ -118,26 +117,28 @@ pub(in crate::fs) fn insert(
     let inode = lock.inode();
     let sb = inode.sb();
     forget_claims(inode, lblks.start)?;
-    let Behind { nodes, end } = map::read_behind(inode, lblks.start)?;
+    let Behind { nodes, end, .. } = map::read_behind(inode, lblks)?;
     end.checked_add(lblks.len()).ok_or(EINVAL)?;
     let allocator = sb.volume().allocator();
-    promise::with_room(inode, promise::PAUSES, || allocator.check_nodes(Blocks(1)))?;
     let all = LblkRange::all_from(lblks.start);
     let mut rest = Some(all);
     while let Some(now) = rest {
+        // Each time, as it may split.
+        promise::with_room(inode, promise::PAUSES, || allocator.check_nodes(Blocks(1)))?;
         rest = with_room(sb, || {
             let transaction = start(inode, Steps::of(inode).convert(), Credits::blocks(nodes))?;
-            let shifting = Shifting::new(&transaction, inode, lblks.start)?;
-            // Who writes what is before may have joined it since it was split.
-            shifting.step(|tree| tree.split(lblks.start))?;
-            if now == all {
-                set_size(&transaction, inode, size)?;
-                lock.i_size_write(size)?;
-            }
-            let rest = shifting.some(now, |tree, now| tree.shift_right(now, lblks.len()))?;
-            drop(shifting);
-            transaction.stop()?;
-            Ok(rest)
+            finish(transaction, |transaction, is_changed| {
+                let shifting = Shifting::new(transaction, is_changed, inode, lblks.start)?;
+                // Who writes what is before may have joined it since it was split.
+                shifting.step(|tree| tree.split(lblks.start))?;
+                let rest = shifting.some(now, |tree, now| tree.shift_right(now, lblks.len()))?;
+                if now == all {
+                    shifting.set_size(size)?;
+                    // No sooner, as memory does not come back with the journal.
+                    lock.i_size_write(size)?;
+                }
+                Ok(rest)
+            })
         })?;
     }
     Ok(())
@@ -158,34 +159,38 @@ fn start<'a>(inode: &'a Inode, one: Credits, more: Credits) -> Result<Transactio
     with_memory(|| Transaction::start(sb, credits))
 }
 
+/// Does all of `change`, which notes when it has changed something, and stops the transaction. If it fails after that,
+/// gives the journal up: what it has done so far is not to be committed.
+fn finish<T>(
+    transaction: Transaction<'_>,
+    change: impl FnOnce(&Transaction<'_>, &Cell<bool>) -> Result<T>,
+) -> Result<T> {
+    let is_changed = Cell::new(false);
+    let done = change(&transaction, &is_changed).inspect_err(|error| {
+        if is_changed.get() {
+            transaction.abort(*error);
+        }
+    })?;
+    transaction.stop()?;
+    Ok(done)
+}
+
 /// Removes what there is in `lblks`, and says whether that is all; if not, there is no room for more.
-fn remove_some(transaction: &Transaction<'_>, inode: &Inode, lblks: LblkRange) -> Result<bool> {
+fn remove_some(
+    transaction: &Transaction<'_>,
+    is_changed: &Cell<bool>,
+    inode: &Inode,
+    lblks: LblkRange,
+) -> Result<bool> {
     let steps = Steps::of(inode);
     let one = steps.remove(inode).and(steps.shift());
     while transaction.credits_left().cover(one) {
         if !with_memory(|| remove(transaction, inode, lblks))? {
             return Ok(true);
         }
+        is_changed.set(true);
     }
     Ok(false)
-}
-
-fn set_size(transaction: &Transaction<'_>, inode: &Inode, size: u64) -> Result {
-    inode::update(transaction, inode, |fields| fields.size = size)
-        .inspect_err(|error| transaction.abort(*error))
-}
-
-/// How many extents a file has in `lblks`, or about so many.
-fn extents_in(inode: &Inode, mut lblks: LblkRange) -> Result<u32> {
-    let mut count = 0_u32;
-    while !lblks.is_empty() {
-        let mapping = map::lookup(inode, lblks.start)?.mapping;
-        if matches!(&mapping, Mapping::Extent(_)) {
-            count = count.saturating_add(1);
-        }
-        lblks.start = mapping.lblks().end;
-    }
-    Ok(count)
 }
 
 /// Has the blocks from `from` on be mapped from nowhere: they are about to be elsewhere in the file.
@@ -207,6 +212,8 @@ fn forget_claims(inode: &Inode, from: Lblk) -> Result {
 /// A transaction that moves extents. Nobody else reads or changes the tree meanwhile.
 struct Shifting<'t, 'a> {
     transaction: &'t Transaction<'a>,
+    /// Whether it has changed something.
+    is_changed: &'t Cell<bool>,
     inode: &'t Inode,
     /// What a step may change, with one after the last.
     one: Credits,
@@ -215,13 +222,19 @@ struct Shifting<'t, 'a> {
 
 impl<'t, 'a> Shifting<'t, 'a> {
     /// One that moves what is behind `from`.
-    fn new(transaction: &'t Transaction<'a>, inode: &'t Inode, from: Lblk) -> Result<Self> {
+    fn new(
+        transaction: &'t Transaction<'a>,
+        is_changed: &'t Cell<bool>,
+        inode: &'t Inode,
+        from: Lblk,
+    ) -> Result<Self> {
         let changing = with_memory(|| map::change(inode))?;
         let reserved = changing.forget(from)?;
         inode.uncount_reserved(reserved);
         balloc::cancel(inode.sb(), reserved);
         Ok(Self {
             transaction,
+            is_changed,
             inode,
             one: Steps::of(inode).shift(),
             _changing: changing,
@@ -236,9 +249,19 @@ impl<'t, 'a> Shifting<'t, 'a> {
         with_memory(|| {
             let mut nodes = Nodes::new(self.transaction, self.inode)?;
             let done = nodes.step(&step)?;
+            if nodes.is_changed {
+                self.is_changed.set(true);
+            }
             nodes.finish()?;
             Ok(done)
         })
+    }
+
+    /// Has the disk say that the file ends at `size`.
+    fn set_size(&self, size: u64) -> Result {
+        with_memory(|| inode::update(self.transaction, self.inode, |fields| fields.size = size))?;
+        self.is_changed.set(true);
+        Ok(())
     }
 
     /// Does steps until nothing is left, or there may be no room for another one and for what is behind the last, and returns
@@ -252,19 +275,13 @@ impl<'t, 'a> Shifting<'t, 'a> {
         ) -> extent_tree::Result<Option<LblkRange>, Nodes<'t, 'a>>,
     ) -> Result<Option<LblkRange>> {
         let mut rest = Some(rest);
-        let mut is_changed = false;
+        let mut is_first = true;
         while let Some(now) = rest {
-            if is_changed && !self.transaction.credits_left().cover(self.one) {
+            if !is_first && !self.transaction.credits_left().cover(self.one) {
                 break;
             }
-            let next = self.step(|tree| step(tree, now));
-            // The nodes have been read before, so this is not to be expected.
-            rest = next.inspect_err(|error| {
-                if is_changed {
-                    self.transaction.abort(*error);
-                }
-            })?;
-            is_changed = true;
+            rest = self.step(|tree| step(tree, now))?;
+            is_first = false;
         }
         Ok(rest)
     }

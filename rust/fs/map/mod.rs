@@ -285,12 +285,14 @@ fn load(inode: &Inode, lblk: Lblk) -> Result<Seen> {
 pub(super) struct Behind {
     /// How many nodes that is, without the root.
     pub(super) nodes: u32,
+    /// How many extents these have in the blocks that were asked for: the map makes one of such as follow each other.
+    pub(super) extents: u32,
     /// Where the last extent ends; where it began to look, if there is none.
     pub(super) end: Lblk,
 }
 
-/// Reads all nodes of the tree of a file that tell of blocks from `from` on: who changes them does not wait for the
-/// device then, and what is broken is found before.
+/// Reads all nodes of the tree of a file that tell of `lblks`, and of what is behind: who changes them does not wait for
+/// the device then, and what is broken is found before.
 ///
 /// # Errors
 ///
@@ -299,49 +301,54 @@ pub(super) struct Behind {
 /// # Context
 ///
 /// Sleeps.
-pub(super) fn read_behind(inode: &Inode, from: Lblk) -> Result<Behind> {
+pub(super) fn read_behind(inode: &Inode, lblks: LblkRange) -> Result<Behind> {
     let map = inode.sb().volume().maps().map_of(inode)?;
     let mut behind = Behind {
         nodes: 0,
-        end: from,
+        extents: 0,
+        end: lblks.start,
     };
-    let mut lblk = from;
+    let mut lblk = lblks.start;
     while lblk < Lblk::END {
         check_fatal_signal()?;
         let _loading = map.loading();
-        lblk = read_leaf(inode, lblk, lblk == from, &mut behind)?;
+        lblk = read_leaf(inode, lblk, lblks, &mut behind)?;
     }
     Ok(behind)
 }
 
 /// Reads the leaf that tells of block `lblk`, and returns where the next one begins. Others above it have been
-/// read before, unless they begin with it, or this `is_first`.
-fn read_leaf(inode: &Inode, lblk: Lblk, is_first: bool, behind: &mut Behind) -> Result<Lblk> {
+/// read before, unless they begin with it, or it is the first of `lblks`.
+fn read_leaf(inode: &Inode, lblk: Lblk, lblks: LblkRange, behind: &mut Behind) -> Result<Lblk> {
     let (sb, disk) = (inode.sb(), inode.disk());
     let volume = sb.volume();
     let root = disk
         .extents(volume)
         .map_err(|error| metadata::blame(sb, At::inode(disk.ino()), error))?;
-    let (mut found, mut next) = look(&root, lblk, behind);
+    let (mut found, mut next) = look(&root, lblk, lblks, behind);
     // The depth falls with each step, which the type of a child guarantees.
     while let Lookup::Child(child) = found {
-        if is_first || child.lblks().start == lblk {
+        if lblk == lblks.start || child.lblks().start == lblk {
             behind.nodes = behind.nodes.saturating_add(1);
         }
         let block = MetaBlock::read(sb, disk.ino(), child.pblk())?;
         let node = Node::child::<KernelCrc32c>(volume, disk.seed(), child, block.block()?)
             .map_err(|error| metadata::blame(sb, At::block(disk.ino(), block.pblk), error))?;
-        (found, next) = look(&node, lblk, behind);
+        (found, next) = look(&node, lblk, lblks, behind);
     }
     Ok(next)
 }
 
 /// What a node tells of block `lblk`, and where it, or the hole before all that it tells of, ends.
-fn look(node: &Node<'_>, lblk: Lblk, behind: &mut Behind) -> (Lookup, Lblk) {
+fn look(node: &Node<'_>, lblk: Lblk, lblks: LblkRange, behind: &mut Behind) -> (Lookup, Lblk) {
     let found = node.lookup(lblk);
     if let Node::Leaf(leaf) = node {
-        let last = leaf.extents().last().map(|extent| extent.lblks().end);
-        behind.end = last.map_or(behind.end, |end| end.max(behind.end));
+        for LblkRange { start, end } in leaf.extents().map(|extent| extent.lblks()) {
+            behind.end = end.max(behind.end);
+            if start < lblks.end && lblks.start < end {
+                behind.extents = behind.extents.saturating_add(1);
+            }
+        }
     }
     let end = match (node, &found) {
         (Node::Inner(_), Lookup::Hole(hole)) => hole.end,
