@@ -633,6 +633,11 @@ bool stablefs_shim_is_journal_aborted(journal_t *journal)
 	return is_journal_aborted(journal);
 }
 
+bool stablefs_shim_is_swapfile(const struct inode *inode)
+{
+	return IS_SWAPFILE(inode);
+}
+
 bool stablefs_shim_is_sync(const struct inode *inode)
 {
 	return IS_SYNC(inode);

@@ -53,6 +53,11 @@ pub(crate) fn enotblk() -> Error {
     new(bindings::ENOTBLK)
 }
 
+/// A file is in use so that it must not change (`ETXTBSY`).
+pub(crate) fn etxtbsy() -> Error {
+    new(bindings::ETXTBSY)
+}
+
 /// Memory has lost what was in it.
 pub(crate) fn ehwpoison() -> Error {
     new(bindings::EHWPOISON)

@@ -50,12 +50,11 @@ impl ByteRange {
         })
     }
 
-    /// All bytes that a file can have from `pos` on, if it can have some there.
+    /// All bytes that a file can have from `pos` on, if it can have some there. The last is one less than the largest size,
+    /// so that C can compute the end.
     pub(crate) fn all_from(pos: u64) -> Option<Self> {
-        Some(Self {
-            start: i64::try_from(pos).ok()?,
-            last: i64::MAX,
-        })
+        let end = u64::try_from(i64::MAX).ok()?;
+        Self::new(pos, end.checked_sub(pos)?)
     }
 
     /// From C's, which names the last byte.

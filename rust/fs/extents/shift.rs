@@ -257,8 +257,11 @@ impl<'t, 'a> Shifting<'t, 'a> {
         })
     }
 
-    /// Has the disk say that the file ends at `size`.
+    /// Has the disk say that the file ends at `size`, and that it has changed: who has asked for that since the page cache
+    /// lost what was there may have read it before.
     fn set_size(&self, size: u64) -> Result {
+        self.inode.inode_set_ctime_current();
+        self.inode.inode_inc_iversion();
         with_memory(|| inode::update(self.transaction, self.inode, |fields| fields.size = size))?;
         self.is_changed.set(true);
         Ok(())

@@ -9,8 +9,8 @@ use super::super::{
     dax,
     extents::shift,
     promise,
+    writing,
     File,
-    Inode,
     Stablefs, //
 };
 use crate::{
@@ -53,7 +53,7 @@ const PAUSE: Delta = Delta::from_millis(20);
 /// Sleeps.
 pub(super) fn collapse(file: &File, range: ByteRange) -> Result {
     let lock = file.inode().inode_lock();
-    let lblks = check(lock.inode(), range)?;
+    let lblks = check(&lock, range)?;
     let size = lock.inode().i_size_read();
     if range.end() >= size {
         return Err(EINVAL);
@@ -78,7 +78,7 @@ pub(super) fn collapse(file: &File, range: ByteRange) -> Result {
 /// Sleeps.
 pub(super) fn insert(file: &File, range: ByteRange) -> Result {
     let lock = file.inode().inode_lock();
-    let lblks = check(lock.inode(), range)?;
+    let lblks = check(&lock, range)?;
     let old = lock.inode().i_size_read();
     if range.pos() >= old {
         return Err(EINVAL);
@@ -93,8 +93,13 @@ pub(super) fn insert(file: &File, range: ByteRange) -> Result {
     shift::insert(&lock, lblks, size)
 }
 
-/// The blocks of a part of a file, of which the blocks can move.
-fn check(inode: &Inode, range: ByteRange) -> Result<LblkRange> {
+/// The blocks of a part of a file, of which the blocks can move. The VFS has asked some of it as well, but without the lock.
+fn check(lock: &InodeExclusive<'_, Stablefs>, range: ByteRange) -> Result<LblkRange> {
+    let inode = lock.inode();
+    writing::check_data(inode)?;
+    if inode.is_swapfile() {
+        return Err(errno::etxtbsy());
+    }
     if !matches!(inode.disk().content(), Content::Extents(_)) {
         return Err(errno::eopnotsupp());
     }
@@ -114,8 +119,9 @@ fn begin<'a>(
 ) -> Result<InvalidateExclusive<'a, Stablefs>> {
     let pages = lock.inode_dio_wait().filemap_invalidate_lock();
     let pages = dax::break_layout(pages, pos, u64::MAX)?;
-    file.file_modified(lock)?;
     discard(&pages, pos)?;
+    // Not before: what is read from here on is what comes.
+    file.file_modified(lock)?;
     Ok(pages)
 }
 
@@ -133,11 +139,13 @@ fn discard(pages: &InvalidateExclusive<'_, Stablefs>, pos: u64) -> Result {
     let written = ByteRange::all_from(start.min(inode.disk().size())).ok_or(EFBIG)?;
     for _ in 0..ATTEMPTS {
         inode.filemap_write_and_wait_range(written)?;
-        if inode.is_dax() {
+        let done = if inode.is_dax() {
             pages.truncate_pagecache_range(discarded);
-            return Ok(());
-        }
-        match pages.invalidate_inode_pages2_range(discarded) {
+            Ok(())
+        } else {
+            pages.invalidate_inode_pages2_range(discarded)
+        };
+        match done {
             // What a device may store to stays dirty.
             Err(error) if error == EBUSY => (),
             done => {

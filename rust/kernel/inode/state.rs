@@ -137,6 +137,12 @@ impl<T: FileSystemType> Inode<T> {
         unsafe { bindings::is_immutable(self.as_ptr()) }
     }
 
+    /// Whether it is swapped to: its blocks stay where they are. That changes with `i_rwsem` held exclusively.
+    pub(crate) fn is_swapfile(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::is_swapfile(self.as_ptr()) }
+    }
+
     /// Whether a change of it has to be on the disk before the system call returns, because of a
     /// flag of the inode or an option of the mount.
     pub(crate) fn is_sync(&self) -> bool {
