@@ -183,7 +183,8 @@ pub(super) fn new_blocks(
 fn cut(geometry: Geometry<'_>, inode: &Inode, want: &Want, is_growing: bool) -> Cut {
     let (n, huge) = (want.wanted, inode.is_dax());
     let mut len = u64::from(want.lblk.0);
-    if huge {
+    if huge && n >= Blocks(geometry.huge().get().into()) {
+        // A fault takes no more of a window than all of a huge page.
         len = len.saturating_add(n.0);
     }
     let ahead = match is_growing {
